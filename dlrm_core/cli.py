@@ -1,0 +1,194 @@
+"""The command line: `dlrm COMMAND`, the same as `python -m dlrm_core.cli COMMAND`.
+
+Exit codes: 0 done, 1 refused or failed with a reason, 2 wrong usage, 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dlrm_core.schema.errors import KitError
+
+Arguments = argparse.Namespace
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.function(arguments)
+    except KitError as error:
+        if arguments.debug:
+            raise
+        sys.stderr.write(f"dlrm {arguments.command}: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write(f"dlrm {arguments.command}: interrupted\n")
+        return 130
+    return 0
+
+
+def entry_point() -> None:
+    """Console script."""
+    sys.exit(main())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dlrm", description="Reproduce NVIDIA's DLRM for PyTorch: data, training, report.")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_sample(commands)
+    _add_prepare(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_baselines(commands)
+    _add_report(commands)
+    return parser
+
+
+def _command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+
+def _add_sample(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "sample", "Generate a planted click log in the raw Criteo format: DIR/day_0, day_1, ...")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    command.add_argument("--rows", type=int, default=1_000_000, help="rows of all days together")
+    command.add_argument("--days", type=int, default=7, help="day files")
+    command.add_argument("--seed", type=int, default=2020, help="seed of the teacher and the rows")
+    command.set_defaults(function=_sample)
+
+
+def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "prepare", "Turn raw text files (plain or gzip) into a prepared data set.")
+    command.add_argument("--train", type=Path, nargs="+", required=True, metavar="F", help="raw files to train on")
+    command.add_argument("--validation", type=Path, nargs="+", default=[], metavar="F", help="raw files for stopping rules")
+    command.add_argument("--test", type=Path, nargs="+", required=True, metavar="F", help="raw files to test on")
+    command.add_argument("--out", type=Path, required=True, metavar="DATA", help="output folder")
+    command.add_argument("--frequency-limit", type=int, default=15, help="rows a value needs to get an id of its own")
+    command.add_argument("--vocabulary", choices=["train", "all"], default="train", help="files that ids are counted in")
+    command.add_argument("--engine", choices=["polars"], default="polars", help="what runs the preprocessing definition")
+    command.set_defaults(function=_prepare)
+
+
+def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "train", "Train a DLRM on a prepared data set.")
+    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
+    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="output folder")
+    _add_preset(command)
+    command.set_defaults(function=_train)
+
+
+def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "evaluate", "Score a split with a trained model and record its metrics in RUN/run.json.")
+    command.add_argument("--run", type=Path, required=True, metavar="RUN", help="folder of a finished training run")
+    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
+    command.add_argument("--split", choices=["train", "validation", "test"], default="test", help="part to score")
+    command.set_defaults(function=_evaluate)
+
+
+def _add_baselines(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "baselines", "Fit constant click rate, logistic regression and boosted trees on the same rows.")
+    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder, one folder a baseline in it")
+    command.add_argument("--preset", default="workshop", help="preset whose tuning grid is used")
+    command.set_defaults(function=_baselines)
+
+
+def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "report", "Write one self-contained HTML page from the records below a folder.")
+    command.add_argument("--runs", type=Path, required=True, metavar="DIR", help="folder that holds run folders, at any depth")
+    command.add_argument("--out", type=Path, required=True, metavar="HTML", help="file to write")
+    command.set_defaults(function=_report)
+
+
+def _add_preset(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--preset", required=True, metavar="NAME", help="a preset of the kit, or the path of a YAML")
+    command.add_argument(
+        "--set", dest="overrides", action="append", default=[], nargs="+", metavar="key.path=value", help="change one training value, for example seed=3"
+    )
+
+
+def _sample(arguments: Arguments) -> None:
+    from data_prep.planted import write_sample
+    from dlrm_core.console import ConsoleProgress
+
+    record = write_sample(arguments.out, rows=arguments.rows, days=arguments.days, seed=arguments.seed, progress=ConsoleProgress())
+    _say(f"{arguments.rows:,} rows in {arguments.days} files, best attainable AUC on the last day {record.best_auc:.6f}")
+
+
+def _prepare(arguments: Arguments) -> None:
+    from data_prep.prepare import prepare
+    from dlrm_core.console import ConsoleProgress
+    from dlrm_core.schema.dataset import Preparation
+
+    preparation = Preparation.from_dict(
+        {"frequency_limit": arguments.frequency_limit, "vocabulary": arguments.vocabulary}, source="the command line"
+    )
+    spec = prepare(
+        train=arguments.train,
+        validation=arguments.validation,
+        test=arguments.test,
+        out=arguments.out,
+        preparation=preparation,
+        engine=arguments.engine,
+        progress=ConsoleProgress(),
+    )
+    rows = ", ".join(f"{name} {split.rows:,}" for name, split in spec.splits.items())
+    _say(f"rows: {rows}; ids in all: {sum(spec.cardinalities.values()):,}; digest {spec.digest[:16]}")
+
+
+def _train(arguments: Arguments) -> None:
+    from dlrm_core.console import ConsoleProgress
+    from dlrm_core.schema.config import load_preset
+    from dlrm_core.train.run import train
+
+    overrides = [override for group in arguments.overrides for override in group]
+    preset = load_preset(arguments.preset, overrides)
+    _say(f"configuration: {preset.train.model_dump_json()}")
+    record = train(
+        data=arguments.data,
+        out=arguments.out,
+        config=preset.train,
+        preset=arguments.preset,
+        overrides=overrides,
+        listener=ConsoleProgress().train_event,
+    )
+    _say(f"trained in {record.timings_s['total']:.1f} s; next: dlrm evaluate --run {arguments.out} --data {arguments.data}")
+
+
+def _evaluate(arguments: Arguments) -> None:
+    from dlrm_core.console import ConsoleProgress
+    from dlrm_core.train.run import evaluate
+
+    record = evaluate(run=arguments.run, data=arguments.data, split=arguments.split, progress=ConsoleProgress())
+    for metric in record.metrics:
+        if metric.split == arguments.split:
+            _say(f"{metric.split} {metric.name}: {metric.value:.6f} {metric.unit}")
+
+
+def _baselines(arguments: Arguments) -> None:
+    from dlrm_core.baselines import run_baselines
+    from dlrm_core.console import ConsoleProgress
+    from dlrm_core.schema.config import load_preset
+
+    preset = load_preset(arguments.preset)
+    for record in run_baselines(data=arguments.data, out=arguments.out, config=preset.baselines, progress=ConsoleProgress()):
+        auc, loss = record.metric("auc", "test"), record.metric("log_loss", "test")
+        if auc and loss:
+            _say(f"{record.name}: test AUC {auc.value:.6f}, log loss {loss.value:.6f}")
+
+
+def _report(arguments: Arguments) -> None:
+    from reports.page import build_report
+
+    _say(f"wrote {build_report(arguments.runs, arguments.out)}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+if __name__ == "__main__":
+    entry_point()

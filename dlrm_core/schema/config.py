@@ -1,0 +1,189 @@
+"""The complete, frozen configuration of a run, and the presets that hold whole ones."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from dlrm_core.schema.base import Strict, nearest
+from dlrm_core.schema.dataset import Preparation
+from dlrm_core.schema.errors import KitError
+
+
+class ModelConfig(Strict):
+    """Shape and initialisation of the DLRM. Defaults are those of June 2020; the pad width is HEAD's."""
+
+    embedding_dim: int = Field(default=128, ge=1)
+    bottom_mlp_sizes: tuple[int, ...] = (512, 256, 128)
+    top_mlp_sizes: tuple[int, ...] = (1024, 1024, 512, 256, 1)
+    interaction: Literal["dot", "cat"] = "dot"
+    interaction_pad: Literal["multiple_of_8", "one_column"] = "multiple_of_8"
+    output_init: Literal["uniform", "normal"] = "uniform"
+    embedding_init_scale: float = Field(default=1.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _shapes(self) -> "ModelConfig":
+        if not self.bottom_mlp_sizes or self.bottom_mlp_sizes[-1] != self.embedding_dim:
+            raise ValueError(f"the last of bottom_mlp_sizes {list(self.bottom_mlp_sizes)} must equal embedding_dim {self.embedding_dim}")
+        if not self.top_mlp_sizes or self.top_mlp_sizes[-1] != 1:
+            raise ValueError(f"the last of top_mlp_sizes {list(self.top_mlp_sizes)} must be 1, the logit")
+        if min(self.bottom_mlp_sizes + self.top_mlp_sizes) < 1:
+            raise ValueError("layer sizes must be positive")
+        return self
+
+
+class OptimizerConfig(Strict):
+    """One update rule. `weight_decay` is the L2 term added to the gradient; for tables, of the rows in the batch."""
+
+    name: Literal["sgd", "adagrad", "adam"] = "sgd"
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+
+
+class ScheduleConfig(Strict):
+    """Warm-up, then constant, then polynomial decay; in optimisation steps. Factors apply to every learning rate.
+
+    June 2020's single-GPU code fixes the power at 2 and the floor at 1e-7 whatever the flags say; they are defaults here.
+    """
+
+    warmup_steps: int = Field(default=6400, ge=0)
+    warmup_factor: int = Field(default=0, ge=0)
+    decay_start_step: int | None = Field(default=64000, ge=0)
+    decay_steps: int = Field(default=80000, ge=0)
+    decay_power: float = Field(default=2.0, gt=0)
+    decay_end_lr: float = Field(default=1e-7, ge=0)
+
+    @model_validator(mode="after")
+    def _order(self) -> "ScheduleConfig":
+        if self.decay_start_step is not None and self.decay_start_step < self.warmup_steps:
+            raise ValueError(f"decay_start_step {self.decay_start_step} lies before the end of the warm-up, {self.warmup_steps}")
+        return self
+
+
+class StoppingConfig(Strict):
+    """When the model is looked at, on the validation part or the held-back tail, and which state is kept.
+
+    ``last`` keeps the last state. ``best_log_loss`` and ``best_auc`` keep the state of the best evaluation and stop after
+    `patience` evaluations without a better one. ``refit``, after that, trains anew on all training rows, the held-back
+    ones included, for the number of epochs found best.
+    """
+
+    rule: Literal["last", "best_auc", "best_log_loss"] = "last"
+    evaluations_per_epoch: int = Field(default=1, ge=1)
+    patience: int = Field(default=2, ge=1)
+    refit: bool = False
+
+    @model_validator(mode="after")
+    def _refit(self) -> "StoppingConfig":
+        if self.refit and self.rule == "last":
+            raise ValueError("refit needs a rule that chooses when to stop: best_auc or best_log_loss")
+        return self
+
+
+class TrainConfig(Strict):
+    """Everything that decides what training does, given the data."""
+
+    seed: int = Field(default=12345, ge=0, lt=2**63)
+    deterministic: bool = True
+    precision: Literal["fp32"] = "fp32"
+    model: ModelConfig = ModelConfig()
+    mlps: OptimizerConfig = OptimizerConfig(lr=28.0)
+    tables: OptimizerConfig = OptimizerConfig(lr=28.0)
+    schedule: ScheduleConfig = ScheduleConfig()
+    batch_size: int = Field(default=32768, ge=1)
+    test_batch_size: int = Field(default=32768, ge=1)
+    epochs: int = Field(default=1, ge=1)
+    average_decay: float = Field(default=0.0, ge=0, lt=1)
+    stopping: StoppingConfig = StoppingConfig()
+    log_every: int = Field(default=200, ge=1)
+
+
+class SampleConfig(Strict):
+    """Size and seed of the planted sample."""
+
+    rows: int = Field(ge=1000)
+    days: int = Field(default=7, ge=2, le=64)
+    seed: int = Field(default=2020, ge=0)
+
+
+class BaselinesConfig(Strict):
+    """What the baselines are tuned over, on the validation part or the held-back tail."""
+
+    seed: int = Field(default=12345, ge=0)
+    logistic_c: tuple[float, ...] = (0.05,)
+    logistic_frequency_limit: int = Field(default=10, ge=1)
+    tree_learning_rates: tuple[float, ...] = (0.1,)
+    tree_leaf_nodes: int = Field(default=31, ge=2)
+
+
+class Preset(Strict):
+    """One YAML of `dlrm_core/presets`: a whole configuration of every stage."""
+
+    description: str
+    sample: SampleConfig | None
+    prepare: Preparation
+    train: TrainConfig
+    baselines: BaselinesConfig = BaselinesConfig()
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the kit."""
+    folder = resources.files("dlrm_core") / "presets"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def load_preset(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Preset:
+    """Read a preset and apply `key.path=value` overrides to its training part.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`preset_names`, or the path of a YAML of the same shape.
+    overrides : list of str
+        Each `key.path=value`; the value is read as YAML. Keys name fields of the training configuration.
+
+    Raises
+    ------
+    KitError
+        If there is no such preset, or it or an override does not fit the schema.
+    """
+    text, source = _preset_text(name)
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise KitError(f"{source}: is not YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(values, dict):
+        raise KitError(f"{source}: holds {type(values).__name__}, a mapping is needed")
+    train = values.setdefault("train", {})
+    for override in overrides:
+        _apply(train, override)
+    return Preset.from_dict(values, source=source if not overrides else f"{source} with --set {' '.join(overrides)}")
+
+
+def _preset_text(name: str) -> tuple[str, str]:
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise KitError(f"{name}: no such preset file")
+        return path.read_text(), name
+    if name not in preset_names():
+        raise KitError(f"unknown preset {name!r}{nearest(name, preset_names())}; presets: {', '.join(preset_names())}")
+    return (resources.files("dlrm_core") / "presets" / f"{name}.yaml").read_text(), f"preset {name}"
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise KitError(f"--set {override}: key.path=value is needed, for example --set seed=3")
+    *parents, last = path.strip().split(".")
+    for key in parents:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise KitError(f"--set {override}: '{key}' is not a section")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise KitError(f"--set {override}: the value is not YAML") from None

@@ -1,0 +1,163 @@
+"""The one training loop."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from dlrm_core.data import Batch, Part
+from dlrm_core.metrics import log_loss, roc_auc
+from dlrm_core.model.dlrm import Dlrm
+from dlrm_core.schema.config import TrainConfig
+from dlrm_core.schema.errors import KitError
+from dlrm_core.train.evaluate import predict
+from dlrm_core.train.shards import Shards
+from dlrm_core.train.step import TrainStep
+
+
+@dataclass(frozen=True)
+class TrainEvent:
+    """What a listener hears: every `log_every` steps, after every evaluation, and at the end."""
+
+    phase: str
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    samples_per_s: float
+    seconds_left: float
+    auc: float | None = None
+    log_loss: float | None = None
+
+
+Listener = Callable[[TrainEvent], None]
+
+
+@dataclass
+class History:
+    """Curves of one fit, by step."""
+
+    loss: list[tuple[int, float]] = field(default_factory=list)
+    learning_rate: list[tuple[int, float]] = field(default_factory=list)
+    auc: list[tuple[int, float]] = field(default_factory=list)
+    log_loss: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best evaluation so far."""
+
+    step: int
+    score: float
+    weights: dict[str, Tensor]
+
+
+class Fit:
+    """Trains one model on one part and looks at another as the stopping rule says."""
+
+    def __init__(self, model: Dlrm, config: TrainConfig, shards: Shards, listener: Listener, phase: str) -> None:
+        self.model = model
+        self.history = History()
+        self.best: Best | None = None
+        self._config = config
+        self._shards = shards
+        self._listener = listener
+        self._phase = phase
+        self._step = TrainStep(model, config, shards)
+        self._window: list[Tensor] = []
+        self._window_start = 0.0
+        self._window_rows = 0
+        self._evaluations_since_best = 0
+
+    def run(self, part: Part, stop: Part | None, max_steps: int) -> None:
+        """Train for `max_steps` steps, or until the stopping rule has had enough; leave the chosen weights in the model.
+
+        Raises
+        ------
+        KitError
+            If the loss becomes infinite or not a number.
+        """
+        marks = self._evaluation_steps(len(part), max_steps) if stop is not None and len(stop) else set()
+        self._window_start = time.perf_counter()
+        for batch in self._batches(part, max_steps):
+            self._window.append(self._step.run(batch))
+            self._window_rows += len(batch)
+            step = self._step.step
+            if step % self._config.log_every == 0 or step == max_steps or step in marks:
+                self._log(max_steps)
+            if step in marks and stop is not None:
+                self._evaluate(stop, max_steps)
+                if self._evaluations_since_best >= self._config.stopping.patience and self._config.stopping.rule != "last":
+                    break
+        self._choose()
+
+    def _batches(self, part: Part, max_steps: int) -> Iterator[Batch]:
+        step = 0
+        while True:
+            for batch in part.batches(self._config.batch_size):
+                if step == max_steps:
+                    return
+                step += 1
+                yield batch
+
+    def _evaluation_steps(self, rows: int, max_steps: int) -> set[int]:
+        per_epoch = math.ceil(rows / self._config.batch_size)
+        every = per_epoch / self._config.stopping.evaluations_per_epoch
+        count = math.ceil(max_steps / every)
+        return {min(max_steps, max(1, round(every * i))) for i in range(1, count + 1)}
+
+    def _log(self, max_steps: int) -> None:
+        if not self._window:
+            return
+        loss = float(torch.stack(self._window).mean())
+        step, now = self._step.step, time.perf_counter()
+        if not math.isfinite(loss):
+            raise KitError(
+                f"the training loss is {loss} at step {step}; the model has diverged: lower mlps.lr and tables.lr "
+                "or lengthen schedule.warmup_steps"
+            )
+        rate = self._window_rows / (now - self._window_start)
+        lr = self._step.learning_rate(self._config.mlps.lr)
+        self.history.loss.append((step, loss))
+        self.history.learning_rate.append((step, lr))
+        self._event(max_steps, rate)
+        self._window, self._window_rows, self._window_start = [], 0, now
+
+    def _event(self, max_steps: int, rate: float, auc: float | None = None, loss: float | None = None) -> None:
+        step, last = self.history.loss[-1]
+        left = (max_steps - step) * self._config.batch_size / rate
+        lr = self.history.learning_rate[-1][1]
+        self._listener(TrainEvent(self._phase, step, max_steps, last, lr, rate, left, auc, loss))
+
+    def _evaluate(self, stop: Part, max_steps: int) -> None:
+        start = time.perf_counter()
+        self._swap_average()
+        logit_B = predict(self.model, stop, self._config.test_batch_size, self._shards)
+        label_B, step = stop.labels(), self._step.step
+        auc, loss = roc_auc(label_B, logit_B), log_loss(label_B, logit_B)
+        self.history.auc.append((step, auc))
+        self.history.log_loss.append((step, loss))
+        score = auc if self._config.stopping.rule == "best_auc" else -loss
+        self._evaluations_since_best += 1
+        if self._config.stopping.rule == "last":
+            self.best = None
+        elif self.best is None or score > self.best.score:
+            self.best = Best(step, score, {n: t.detach().clone() for n, t in self.model.state_dict().items()})
+            self._evaluations_since_best = 0
+        self._swap_average()
+        spent = time.perf_counter() - start
+        self._event(max_steps, len(stop) / spent, auc, loss)
+        self._window_start += spent
+
+    def _swap_average(self) -> None:
+        if self._step.average is not None:
+            self._step.average.swap()
+
+    def _choose(self) -> None:
+        if self.best is not None:
+            self.model.load_state_dict(self.best.weights)
+        else:
+            self._swap_average()
