@@ -1,95 +1,44 @@
-"""The rows of the planted sample, and the seeded teacher that knows their click probabilities.
+"""The seeded teacher of the planted sample, which knows the click probability of every row.
 
-Letters: N rows, F = 26 categorical features, J = 13 integer features, R = length of a latent vector.
-
-A *rank* is a categorical value by its frequency in the law that draws it: 1 is the most frequent, 0 is a missing field.
-Ranks and integers do not depend on the teacher; the teacher names each rank with eight hexadecimal digits and gives the
-row its logit.
+Letters: N rows, F = 26 categorical features, J = 13 integer features, P = 6 paired features, R = length of a latent
+vector. A *rank* is a categorical value by its frequency, see `data_prep.planted_rows`.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.planted_rows import (
+    CARDINALITIES,
+    CATEGORICAL_MISSING,
+    MEDIAN_LOG,
+    MISSING_INTEGER,
+    SHIFT,
+    SPREAD,
+    Features,
+    FloatArray,
+    draw_features,
+    rank_probabilities,
+)
 from dlrm_core.schema.errors import KitError
 
-FloatArray = NDArray[np.float64]
-
-# Distinct values of C1 .. C26: the small ones as in the Kaggle set, the large ones cut so that a laptop holds the tables.
-CARDINALITIES = (
-    1460, 583, 200_000, 120_000, 305, 24, 12_500, 633, 3, 30_000, 5_600, 180_000, 3_200,
-    26, 15_000, 150_000, 10, 5_600, 2_100, 4, 160_000, 18, 15, 60_000, 105, 40_000,
-)  # fmt: skip
-# Share of rows in which C1 .. C26 is missing; the pattern follows the Kaggle set (C19 to C22 and C25, C26 are often absent).
-CATEGORICAL_MISSING = (
-    0, 0, 0.03, 0.03, 0, 0.04, 0, 0, 0, 0, 0, 0.03, 0, 0, 0, 0.03, 0, 0, 0.3, 0.05, 0.03, 0.1, 0, 0.03, 0.3, 0.3,
-)  # fmt: skip
-ZIPF_EXPONENT = 1.1
-
-# I1 .. I13 are floor(exp(median_log + spread * normal)) - shift: skewed counts, mostly with many zeros.
-MEDIAN_LOG = (0.3, 3.4, 1.6, 1.5, 7.0, 3.3, 1.5, 2.0, 3.4, 0.0, 0.8, 0.0, 1.6)
-SPREAD = (1.2, 1.2, 1.3, 0.9, 1.6, 1.5, 1.3, 0.9, 1.3, 0.7, 1.0, 0.9, 0.9)
-SHIFT = (0, 3, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0)
-INTEGER_MISSING = (0.45, 0, 0.21, 0.22, 0.02, 0.22, 0.04, 0, 0.04, 0.45, 0.04, 0.76, 0.22)
-LARGEST_INTEGER = 2_000_000
-MISSING_INTEGER = -(2**31)  # stands for an empty field in an int32 array
-
-MAIN_RANKS = 30  # only the most frequent values of a feature have an effect of their own: those survive a frequency limit
+MAIN_RANKS = (
+    30  # only the most frequent values of a feature have an effect of their own: those survive a frequency limit
+)
 PAIRED_FEATURES = (5, 13, 16, 19, 21, 22)  # C6, C14, C17, C20, C22, C23, whose latent vectors meet
 LATENT_SIZE = 2
 
-# Shares of the logit's variance. The interactions are what logistic regression cannot see: with these it gets about 0.75 of
-# the way to the optimum, and one epoch of a small DLRM about 0.97.
+# Shares of the logit's variance. Logistic regression does not see the interactions: with these it gets about 0.76 of the
+# way to the optimum, and one epoch of a small DLRM about 0.97.
 MAIN_SHARE, NUMERIC_SHARE, PAIR_SHARE = 0.53, 0.10, 0.37
 TARGET_AUC = 0.79  # the middle of 0.76 .. 0.82
 TARGET_CLICK_RATE = 0.25
 CALIBRATION_ROWS = 1 << 16
-
-
-@dataclass(frozen=True)
-class Features:
-    """Rows before their label: `integers` int32 (J, N), `MISSING_INTEGER` = missing; `ranks` int32 (F, N), 0 = missing."""
-
-    integers: NDArray[np.int32]
-    ranks: NDArray[np.int32]
-
-
-def draw_features(rng: np.random.Generator, rows: int) -> Features:
-    """Draw `rows` independent rows: Zipf-like ranks, log-normal counts, missing fields."""
-    ranks = np.empty((len(CARDINALITIES), rows), np.int32)
-    integers = np.empty((len(MEDIAN_LOG), rows), np.int32)
-    for feature in range(len(CARDINALITIES)):
-        ranks[feature] = _zipf_ranks(rng.random(rows), CARDINALITIES[feature], CATEGORICAL_MISSING[feature])
-    for feature, missing in enumerate(INTEGER_MISSING):
-        counts = np.exp(MEDIAN_LOG[feature] + SPREAD[feature] * rng.standard_normal(rows))
-        integers[feature] = np.minimum(counts, LARGEST_INTEGER).astype(np.int32) - SHIFT[feature]
-        if missing:
-            integers[feature][rng.random(rows, np.float32) < missing] = MISSING_INTEGER
-    return Features(integers, ranks)
-
-
-def _zipf_ranks(uniform: FloatArray, cardinality: int, missing: float) -> FloatArray:
-    """Turn uniform numbers (N,) into whole ranks by the inverse distribution; the lowest `missing` of them become 0.
-
-    The density x^-s on [1/2, K + 1/2] is inverted in closed form and rounded, so that P(k) is the integral of x^-s over
-    [k - 1/2, k + 1/2]: k^-s to within 0.5% from k = 5 on (12% at k = 1). A table of 200,000 ranks would be slower.
-    """
-    power = 1.0 - ZIPF_EXPONENT
-    low, high = 0.5**power, (cardinality + 0.5) ** power
-    present = np.maximum(uniform - missing, 0.0) * (1.0 / (1.0 - missing))
-    ranks = np.rint((low + present * (high - low)) ** (1.0 / power))
-    np.clip(ranks, 1, cardinality, out=ranks)
-    ranks[uniform < missing] = 0
-    return ranks
-
-
-def rank_probabilities(cardinality: int) -> FloatArray:
-    """Probability of the ranks 1 .. `cardinality` (float64, sum 1) of a field that is not missing."""
-    steps = (np.arange(cardinality + 1) + 0.5) ** (1.0 - ZIPF_EXPONENT)
-    return -np.diff(steps) / (steps[0] - steps[-1])
 
 
 @dataclass(frozen=True)
@@ -100,7 +49,7 @@ class Teacher:
     ----------
     seed : int
         What `build_teacher` was given.
-    intercept : float64 ()
+    intercept : float
     main : float64 (F, MAIN_RANKS + 2)
         Effect of rank 0 (missing), 1 .. MAIN_RANKS, and (last, 0) of all rarer ranks.
     slope, hump, absent : float64 (J,)
@@ -113,8 +62,8 @@ class Teacher:
         The values that the ranks 1 .. K of each feature are written as, feature after feature.
     """
 
-    seed: NDArray[np.int64]
-    intercept: FloatArray
+    seed: int
+    intercept: float
     main: FloatArray
     slope: FloatArray
     hump: FloatArray
@@ -153,7 +102,7 @@ class Teacher:
         vectors = [self.latent[p][features.ranks[f]] for p, f in enumerate(PAIRED_FEATURES)]
         total = np.sum(vectors, axis=0)
         squares = sum(np.einsum("nr,nr->n", v, v) for v in vectors)
-        return 0.5 * (np.einsum("nr,nr->n", total, total) - squares)  # (sum v)^2 = sum v^2 + 2 * pairs
+        return np.asarray(0.5 * (np.einsum("nr,nr->n", total, total) - squares))  # |sum v|^2 = sum |v|^2 + 2 * pairs
 
     def names_of(self, feature: int) -> NDArray[np.uint32]:
         """Values of categorical feature `feature` (0 .. 25) in the order of their ranks 1 .. K, uint32 (K,)."""
@@ -173,14 +122,15 @@ class Teacher:
         found = order[np.minimum(np.searchsorted(names, values, sorter=order), len(names) - 1)]
         if (wrong := names[found] != values).any():
             raise KitError(
-                f"C{feature + 1}: {int(values[wrong][0]):08x} is no value of teacher {int(self.seed)}; "
+                f"C{feature + 1}: {int(values[wrong][0]):08x} is no value of teacher {self.seed}; "
                 "the rows must come from the sample that lies beside this teacher"
             )
         return (found + 1).astype(np.int32)
 
-    def save(self, path: Path) -> None:
-        """Write the arrays as an uncompressed .npz without pickles; `path` must end in .npz."""
-        np.savez(path, **{field.name: np.asarray(getattr(self, field.name)) for field in fields(self)})
+    def save(self, handle: BinaryIO) -> None:
+        """Write the arrays as an uncompressed .npz without pickles."""
+        arrays: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        np.savez(handle, **arrays)
 
 
 def load_teacher(path: Path) -> Teacher:
@@ -193,13 +143,16 @@ def load_teacher(path: Path) -> Teacher:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Teacher(**{field.name: arrays[field.name] for field in fields(Teacher)})
+            values: dict[str, Any] = {field.name: arrays[field.name] for field in fields(Teacher)}
+        return Teacher(**values | {name: values[name].item() for name in ("seed", "intercept")})
     except (OSError, ValueError, KeyError) as error:
-        raise KitError(f"{path}: not a teacher's arrays ({error}); `dlrm sample` writes them as teacher/teacher.npz") from None
+        raise KitError(
+            f"{path}: not a teacher's arrays ({error}); `dlrm sample` writes them as teacher/teacher.npz"
+        ) from None
 
 
 def build_teacher(seed: int) -> Teacher:
-    """Draw a teacher, and set its scale and intercept so that the best AUC is 0.79 and a quarter of the rows are clicks.
+    """Draw a teacher, and set its scale and intercept so that the best AUC is 0.79 and a quarter of the rows clicks.
 
     The scale is found on 65,536 rows of its own, by the AUC that true probabilities expect of themselves.
 
@@ -219,7 +172,7 @@ def build_teacher(seed: int) -> Teacher:
     scale, intercept = _calibrate(sum(gain * part for gain, part in zip(gains, parts, strict=True)))
     main, numeric, pair = (scale * gain for gain in gains)
     return Teacher(
-        seed=raw.seed, intercept=np.float64(intercept), main=raw.main * main,
+        seed=raw.seed, intercept=intercept, main=raw.main * main,
         slope=raw.slope * numeric, hump=raw.hump * numeric, absent=raw.absent * numeric,
         centre=raw.centre, width=raw.width, latent=raw.latent * math.sqrt(pair), names=raw.names,
     )  # fmt: skip
@@ -227,15 +180,19 @@ def build_teacher(seed: int) -> Teacher:
 
 def _draw_teacher(rng: np.random.Generator, seed: int) -> Teacher:
     """Draw every array of a teacher, before the three parts get their shares of the variance."""
-    main = np.stack([_draw_main(rng, k, missing) for k, missing in zip(CARDINALITIES, CATEGORICAL_MISSING, strict=True)])
+    main = np.stack(
+        [_draw_main(rng, k, missing) for k, missing in zip(CARDINALITIES, CATEGORICAL_MISSING, strict=True)]
+    )
     size = max(CARDINALITIES[f] for f in PAIRED_FEATURES)
     slope, hump, jump = rng.normal(size=(3, len(MEDIAN_LOG))) * [[1.0], [0.5], [0.3]]
     # The typical place of ln(x + 3): for small counts the 3 matters more than the count.
     centre, width = np.log(np.exp(MEDIAN_LOG) + 3.0 - np.array(SHIFT)), np.array(SPREAD)
-    at_zero = -centre / width  # a missing field is prepared as ln(x + 3) = 0: its effect is the curve's there, and a jump
+    at_zero = (
+        -centre / width
+    )  # a missing field is prepared as ln(x + 3) = 0: its effect is the curve's there, and a jump
     absent = slope * np.tanh(at_zero) + hump * np.exp(-0.5 * at_zero**2) + jump
     return Teacher(
-        seed=np.int64(seed), intercept=np.float64(0), main=main,
+        seed=seed, intercept=0.0, main=main,
         slope=slope, hump=hump, absent=absent, centre=centre, width=width,
         latent=np.stack([_draw_latent(rng, CARDINALITIES[f], size) for f in PAIRED_FEATURES]),
         names=np.concatenate([rng.choice(2**32, k, replace=False).astype(np.uint32) for k in CARDINALITIES]),
@@ -243,7 +200,7 @@ def _draw_teacher(rng: np.random.Generator, seed: int) -> Teacher:
 
 
 def _draw_main(rng: np.random.Generator, cardinality: int, missing: float) -> FloatArray:
-    """One feature's main effects (MAIN_RANKS + 2,), of random importance: standard deviation 0.5 to 1.5 over the rows."""
+    """One feature's main effects (MAIN_RANKS + 2,), with a standard deviation of 0.5 to 1.5 over the rows."""
     effects = rng.normal(size=MAIN_RANKS + 2)
     effects[-1] = 0.0
     frequent = rank_probabilities(cardinality)[:MAIN_RANKS] * (1.0 - missing)
@@ -255,7 +212,7 @@ def _draw_main(rng: np.random.Generator, cardinality: int, missing: float) -> Fl
 
 
 def _draw_latent(rng: np.random.Generator, cardinality: int, size: int) -> FloatArray:
-    """One feature's latent vectors (1 + size, R): mean 0 and covariance 1 over the rows, so that products have no main effect."""
+    """One feature's latent vectors (1 + size, R): mean 0, so that products have no main effect, and covariance 1."""
     weights = rank_probabilities(cardinality)
     vectors = rng.normal(size=(cardinality, LATENT_SIZE))
     vectors -= weights @ vectors
@@ -268,7 +225,7 @@ def _draw_latent(rng: np.random.Generator, cardinality: int, size: int) -> Float
 
 
 def _calibrate(score: FloatArray) -> tuple[float, float]:
-    """Scale and intercept that give `TARGET_AUC` and `TARGET_CLICK_RATE` to the centred score (N,); both by bisection."""
+    """Scale and intercept that give the score (N,) `TARGET_AUC` and `TARGET_CLICK_RATE`; both by bisection."""
     ordered = np.sort(score - score.mean())
 
     def intercept(scale: float) -> float:
@@ -288,7 +245,7 @@ def _expected_auc(ordered: FloatArray) -> float:
     return float(ordered @ below / (ordered.sum() * no_click.sum()))
 
 
-def _bisect(rising, low: float, high: float) -> float:
+def _bisect(rising: Callable[[float], float], low: float, high: float) -> float:
     for _ in range(30):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if rising(middle) < 0 else (low, middle)

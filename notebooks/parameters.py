@@ -1,0 +1,181 @@
+"""What each notebook may be given, checked in the notebook itself, so that plain papermill is as strict as the runner.
+
+papermill only warns of a misspelt name, and gives `-p amp false` as the text 'false'. So the cell after the one tagged
+`parameters` calls :func:`check`, which reads what was set, coerces it, and refuses what it does not know.
+"""
+
+import ast
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from IPython import get_ipython
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dlrm_core.schema.base import nearest
+from dlrm_core.schema.config import Preset, load_preset, preset_names
+from dlrm_core.schema.errors import KitError
+
+INJECTED = "# Parameters"  # how papermill begins the cell that it injects
+
+
+class _Parameters(BaseModel):
+    """Common to all: coercing (papermill's command line gives texts), frozen, no unknown name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str = "workshop"
+    runs: str = ""
+
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if not name.endswith((".yaml", ".yml")) and name not in preset_names():
+            raise ValueError(f"unknown preset{nearest(name, preset_names())}; presets: {', '.join(preset_names())}")
+        return name
+
+    @property
+    def folder(self) -> Path:
+        """Where this preset's stages keep their results."""
+        return Path(self.runs) if self.runs else home() / "runs" / Path(self.preset).stem
+
+
+class Start(_Parameters):
+    """00_start_here."""
+
+
+class PrepareData(_Parameters):
+    """01_prepare_data."""
+
+    train: list[str] = Field(default_factory=list)
+    test: list[str] = Field(default_factory=list)
+    frequency_limit: int = Field(default=0, ge=0)
+
+    @field_validator("train", "test", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        """A list, a JSON list as text, or one or more paths separated by blanks."""
+        if isinstance(value, str):
+            return json.loads(value) if value.lstrip().startswith("[") else value.split()
+        return value
+
+
+class ModelByHand(_Parameters):
+    """02_model_by_hand."""
+
+    seed: int = Field(default=7, ge=0)
+
+
+class Train(_Parameters):
+    """04_train."""
+
+    seed: int = Field(default=-1, ge=-1)
+    baselines: bool = True
+    overrides: list[str] = Field(default_factory=list)
+
+    @field_validator("overrides", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        """A list, a JSON list as text, or key.path=value pairs separated by blanks."""
+        if isinstance(value, str):
+            return json.loads(value) if value.lstrip().startswith("[") else value.split()
+        return value
+
+    def load(self) -> tuple[Preset, list[str]]:
+        """The preset with the overrides applied, and those overrides, the seed among them."""
+        changes = list(self.overrides) + ([f"seed={self.seed}"] if self.seed >= 0 else [])
+        return load_preset(self.preset, changes), changes
+
+
+class Report(_Parameters):
+    """09_report."""
+
+    html: str = ""
+
+
+SCHEMAS: dict[str, type[_Parameters]] = {
+    "00_start_here": Start,
+    "01_prepare_data": PrepareData,
+    "02_model_by_hand": ModelByHand,
+    "04_train": Train,
+    "09_report": Report,
+}
+
+
+def home() -> Path:
+    """The project folder: the nearest one above the working directory that holds `notebooks/` and `dlrm_core/`, else here."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "notebooks").is_dir() and (folder / "dlrm_core").is_dir():
+            return folder
+    return here
+
+
+def shown(path: Path) -> str:
+    """`path` relative to the project folder where it lies below it."""
+    return os.path.relpath(path, home()) if path.is_relative_to(home()) else str(path)
+
+
+def validate(notebook: str, values: dict[str, Any]) -> Any:
+    """Check values for a notebook's parameters.
+
+    Raises
+    ------
+    KitError
+        If a name is unknown (with the nearest known one) or a value does not fit.
+    """
+    schema = SCHEMAS[notebook]
+    known = list(schema.model_fields)
+    for name in values:
+        if name not in known:
+            raise KitError(f"{notebook}: unknown parameter '{name}'{nearest(name, known)}; parameters: {', '.join(known)}")
+    try:
+        return schema(**values)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise KitError(f"{notebook}: parameter '{fault['loc'][0]}' is {fault['input']!r}; {fault['msg']}") from None
+
+
+def check(notebook: str) -> Any:
+    """The parameters of the running notebook, checked; call it in the cell after the one tagged `parameters`.
+
+    Raises
+    ------
+    KitError
+        As :func:`validate`.
+    """
+    shell = get_ipython()  # type: ignore[no-untyped-call]
+    if shell is None:
+        raise KitError("check() reads the parameters of a running notebook; use validate() elsewhere")
+    names = _assigned_names(list(shell.user_ns.get("In", [])), set(SCHEMAS[notebook].model_fields))
+    return validate(notebook, {name: shell.user_ns[name] for name in names if name in shell.user_ns})
+
+
+def _assigned_names(cells: list[str], known: set[str]) -> list[str]:
+    """Names set by the last parameters cell and by an injected cell after it."""
+    names: dict[str, None] = {}
+    for source in cells:
+        assigned = _pure_assignments(source)
+        if source.startswith(INJECTED):
+            names |= dict.fromkeys(assigned)
+        elif known & set(assigned):
+            names = dict.fromkeys(assigned)
+    return list(names)
+
+
+def _pure_assignments(source: str) -> list[str]:
+    """The names that a cell sets, if setting names is all that it does; else none."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:
+        return []
+    names = []
+    for statement in body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            names.append(statement.target.id)
+        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            names.append(statement.targets[0].id)
+        else:
+            return []
+    return names

@@ -1,0 +1,199 @@
+"""Run the notebooks in order with papermill, skip what is done, and go on where a run failed: `make reproduce`."""
+
+import argparse
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+from dlrm_core.schema.environment import source_digest
+from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.files import sha256_file, write_atomic
+from notebooks.parameters import SCHEMAS, home, shown, validate
+from notebooks.stages import Marker, fingerprint
+
+SECONDS_BETWEEN_LINES = 3.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `make reproduce` was asked for."""
+
+    preset: str
+    train: list[str]
+    test: list[str]
+    overrides: list[str]
+
+    def parameters(self, notebook: str) -> dict[str, Any]:
+        """What a notebook is given; names that it does not take are left out."""
+        offered = {"preset": self.preset, "train": self.train, "test": self.test, "overrides": self.overrides}
+        return {name: value for name, value in offered.items() if name in SCHEMAS[notebook].model_fields}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the pipeline; return the exit code: 0 done, 1 failed."""
+    plan = _plan(argv)
+    start = time.monotonic()
+    try:
+        for notebook in SCHEMAS:
+            run_stage(notebook, plan)
+    except KitError as error:
+        _say(f"failed: {error}")
+        _say("what is done stays done; mend the cause and give the same command again")
+        return 1
+    _say(f"done in {time.monotonic() - start:.0f} s: open {shown(report_path())} in a browser")
+    return 0
+
+
+def report_path() -> Path:
+    """Where the report page is written."""
+    return home() / "reports" / "build" / "index.html"
+
+
+def run_stage(notebook: str, plan: Plan) -> bool:
+    """Run one notebook unless its marker holds; return whether it ran.
+
+    Raises
+    ------
+    KitError
+        If the notebook fails or its kernel dies; the marker then says failed, with the reason.
+    """
+    parameters = plan.parameters(notebook)
+    folder = validate(notebook, parameters).folder
+    marker, source = Marker(folder, notebook), notebook_path(notebook)
+    key = _key(notebook, source, parameters, folder)
+    if marker.holds(key):
+        _say(f"{notebook}: done before, nothing it depends on has changed")
+        return False
+    _say(f"{notebook}: running")
+    marker.clear()
+    start = time.monotonic()
+    output = folder / "notebooks" / source.name
+    output.parent.mkdir(parents=True, exist_ok=True)
+    reason = _execute(source, output, parameters)
+    state = marker.read()
+    if reason is None and state.get("status") != "finished":
+        reason = "the kernel died before the notebook's last cell (killed, or out of memory?)"
+    if reason is not None:
+        marker.write(status="failed", key=key, reason=reason)
+        raise KitError(f"{notebook}: {reason}; see {shown(output)}")
+    render(output, home() / "reports" / "build" / f"{notebook}.html")
+    # Outputs as the notebook listed them; the key is what the inputs are now, after the notebook made some of them.
+    marker.write(status="finished", key=_key(notebook, source, parameters, folder), outputs=[folder / name for name in state["outputs"]])
+    _say(f"{notebook}: {time.monotonic() - start:.0f} s")
+    return True
+
+
+def notebook_path(notebook: str) -> Path:
+    """The source of a notebook."""
+    return Path(__file__).parent / f"{notebook}.ipynb"
+
+
+def finish(notebook: str, folder: Path, outputs: Sequence[Path] = ()) -> None:
+    """Called by a notebook's last cell: say that it came to its end, and which files below `folder` it stands for."""
+    Marker(folder, notebook).write(status="finished", key=None, outputs=outputs)
+
+
+def render(notebook: Path, page: Path) -> None:
+    """Write an executed notebook as one HTML file without any external reference."""
+    from nbconvert import HTMLExporter
+
+    body, _ = HTMLExporter(template_name="basic").from_filename(str(notebook))
+    style = (Path(__file__).parent / "page.css").read_text()
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(
+        page,
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{notebook.stem}</title><style>{style}</style></head><body><main>{body}</main></body></html>\n",
+    )
+
+
+def _key(notebook: str, source: Path, parameters: dict[str, Any], folder: Path) -> str:
+    preset = parameters["preset"]
+    return fingerprint(
+        notebook=sha256_file(source),
+        parameters=parameters,
+        preset=sha256_file(Path(preset)) if preset.endswith((".yaml", ".yml")) else preset,
+        sources=source_digest(),
+        inputs=[_input_digest(name, folder) for name in _inputs(notebook, parameters)],
+    )
+
+
+def _inputs(notebook: str, parameters: dict[str, Any]) -> list[str]:
+    if notebook == "01_prepare_data":
+        return [str(Path(name).resolve()) for name in parameters["train"] + parameters["test"]]
+    return {"04_train": ["data/dataset.json"], "09_report": ["stages/01_prepare_data.json", "stages/04_train.json"]}.get(notebook, [])
+
+
+def _input_digest(name: str, folder: Path) -> str | None:
+    path = folder / name
+    return sha256_file(path) if path.is_file() else None
+
+
+def _execute(source: Path, output: Path, parameters: dict[str, Any]) -> str | None:
+    """Run a notebook; None if papermill saw nothing wrong, else the reason."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    with _followed():
+        try:
+            papermill.execute_notebook(
+                str(source), str(output), parameters=parameters, kernel_name="python3", cwd=str(home()), progress_bar=False
+            )
+        except papermill.PapermillExecutionError as error:
+            return f"{error.ename}: {error.evalue}" if error.ename != "KitError" else str(error.evalue)
+        except DeadKernelError:
+            return "the kernel died (killed, or out of memory?)"
+    return None
+
+
+@contextmanager
+def _followed() -> Iterator[None]:
+    """Print what the notebook's progress displays say, every few seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "progress"
+        os.environ["DLRM_PROGRESS_FILE"] = str(target)
+        stop = threading.Event()
+        thread = threading.Thread(target=_follow, args=(target, stop))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            del os.environ["DLRM_PROGRESS_FILE"]
+
+
+def _follow(target: Path, stop: threading.Event) -> None:
+    last = ""
+    while not stop.wait(SECONDS_BETWEEN_LINES):
+        line = target.read_text().strip() if target.exists() else ""
+        if line and line != last:
+            last = line
+            _say(f"  {line}")
+
+
+def _plan(argv: Sequence[str] | None) -> Plan:
+    parser = argparse.ArgumentParser(prog="python -m notebooks.runner", description=__doc__)
+    parser.add_argument("--preset", default="workshop", help="preset, by name or path of a YAML")
+    parser.add_argument("--train", nargs="+", default=[], metavar="F", help="your own raw files (default: the planted sample)")
+    parser.add_argument("--test", nargs="+", default=[], metavar="F", help="raw test files (default: the last seventh of the rows)")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides", metavar="key.path=value", help="training values")
+    arguments = parser.parse_args(argv)
+    return Plan(arguments.preset, arguments.train, arguments.test, arguments.overrides)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

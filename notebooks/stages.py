@@ -1,0 +1,183 @@
+"""The stages that the notebooks share: each is done once, and found again by digests of what went in and what came out.
+
+A stage leaves a marker, FOLDER/stages/NAME.json. It holds a key (digest of parameters, inputs and the sources that the
+stage runs) and the SHA-256 of every file that it made. A stage whose key and files still agree is not run again.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrm_core.schema.config import Preset
+from dlrm_core.schema.dataset import read_dataset
+from dlrm_core.schema.environment import source_digest
+from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.files import input_file, sha256_bytes, sha256_file, write_atomic
+from dlrm_core.schema.progress import Progress, silent
+
+DATA_ROOMS = ("data_prep", "dlrm_core/schema")
+MODEL_ROOMS = ("dlrm_core/data.py", "dlrm_core/metrics.py", "dlrm_core/model", "dlrm_core/ops", "dlrm_core/schema", "dlrm_core/train")
+BASELINE_ROOMS = (*MODEL_ROOMS, "dlrm_core/baselines.py")
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Where a stage says that it is done, and with what."""
+
+    folder: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """FOLDER/stages/NAME.json."""
+        return self.folder / "stages" / f"{self.name}.json"
+
+    def holds(self, key: str) -> bool:
+        """Whether the stage finished with this key and every file that it made is there unchanged."""
+        if not self.path.is_file():
+            return False
+        state = json.loads(self.path.read_text())
+        return state.get("status") == "finished" and state.get("key") == key and self._intact(state["outputs"])
+
+    def _intact(self, outputs: dict[str, str]) -> bool:
+        files = {name: self.folder / name for name in outputs}
+        return all(path.is_file() and sha256_file(path) == outputs[name] for name, path in files.items())
+
+    def read(self) -> dict[str, Any]:
+        """The marker's content, or an empty one."""
+        return json.loads(self.path.read_text()) if self.path.is_file() else {}
+
+    def write(self, *, status: str, key: str | None, outputs: Iterable[Path] = (), reason: str | None = None) -> None:
+        """Say how the stage ended, and which files it made."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        digests = {os.path.relpath(path, self.folder): sha256_file(path) for path in sorted(set(outputs))}
+        state = {"status": status, "key": key, "reason": reason, "outputs": digests}
+        write_atomic(self.path, json.dumps(state, indent=2) + "\n")
+
+    def clear(self) -> None:
+        """Forget how the stage ended."""
+        self.path.unlink(missing_ok=True)
+
+
+def fingerprint(**parts: Any) -> str:
+    """A stage's key: the SHA-256 of its parts as canonical JSON."""
+    return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
+
+
+def once(marker: Marker, key: str, folder: Path, run: Callable[[], Any]) -> bool:
+    """Run a stage that fills `folder`, unless its marker holds; say whether it ran. What an old run left there goes first."""
+    if marker.holds(key):
+        return False
+    marker.clear()
+    shutil.rmtree(folder, ignore_errors=True)
+    run()
+    marker.write(status="finished", key=key, outputs=(path for path in folder.rglob("*") if path.is_file()))
+    return True
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Raw files to prepare, and whether they are the planted sample (whose rows may be shown)."""
+
+    train: list[Path]
+    test: list[Path]
+    planted: bool
+
+
+def ensure_raw(folder: Path, preset: Preset, train: list[str], test: list[str], progress: Progress = silent) -> Raw:
+    """The raw files: the user's own, or the planted sample, made if need be.
+
+    Without a test file the last seventh of the user's rows is split off.
+
+    Raises
+    ------
+    KitError
+        If a file is missing, or the preset has no sample and no file was named.
+    """
+    own_train, own_test = [Path(name) for name in train], [Path(name) for name in test]
+    for path in own_train + own_test:
+        input_file(path, "a raw Criteo file")
+    if own_test and not own_train:
+        raise KitError("test files came without training files; name some (TRAIN=... with make)")
+    if own_train and own_test:
+        return Raw(own_train, own_test, planted=False)
+    return _split(folder, own_train, progress) if own_train else _sample(folder, preset, progress)
+
+
+def _split(folder: Path, files: list[Path], progress: Progress) -> Raw:
+    from data_prep.split import split_last_seventh
+
+    raw = folder / "raw"
+    key = fingerprint(files=[sha256_file(path) for path in files], sources=source_digest(DATA_ROOMS))
+    once(Marker(folder, "split"), key, raw, lambda: split_last_seventh(files, raw, progress))
+    return Raw([raw / "train.tsv"], [raw / "test.tsv"], planted=False)
+
+
+def _sample(folder: Path, preset: Preset, progress: Progress) -> Raw:
+    from data_prep.planted import write_sample
+
+    sample = preset.sample
+    if sample is None:
+        raise KitError("this preset has no planted sample; name your own raw files (make reproduce PRESET=... TRAIN=...)")
+    raw = folder / "raw"
+    key = fingerprint(sample=sample.model_dump(), sources=source_digest(DATA_ROOMS))
+    once(
+        Marker(folder, "sample"),
+        key,
+        raw,
+        lambda: write_sample(raw, rows=sample.rows, days=sample.days, seed=sample.seed, progress=progress),
+    )
+    days = [raw / f"day_{day}" for day in range(sample.days)]
+    return Raw(days[:-1], days[-1:], planted=True)
+
+
+def ensure_data(folder: Path, preset: Preset, raw: Raw, progress: Progress = silent) -> Path:
+    """The prepared data set, FOLDER/data, made if need be."""
+    from data_prep.prepare import prepare
+
+    data = folder / "data"
+    digests = [[sha256_file(path) for path in files] for files in (raw.train, raw.test)]
+    key = fingerprint(files=digests, preparation=preset.prepare.model_dump(), sources=source_digest(DATA_ROOMS))
+    once(
+        Marker(folder, "prepare"),
+        key,
+        data,
+        lambda: prepare(train=raw.train, test=raw.test, out=data, preparation=preset.prepare, progress=progress),
+    )
+    return data
+
+
+def ensure_baselines(folder: Path, preset: Preset, progress: Progress = silent) -> Path:
+    """The fitted baselines, FOLDER/baselines, made if need be."""
+    from dlrm_core.baselines import run_baselines
+
+    data, out = folder / "data", folder / "baselines"
+    key = fingerprint(data=read_dataset(data).digest, config=preset.baselines.model_dump(), sources=source_digest(BASELINE_ROOMS))
+    once(
+        Marker(folder, "baselines"),
+        key,
+        out,
+        lambda: run_baselines(data=data, out=out, config=preset.baselines, progress=progress),
+    )
+    return out
+
+
+def ensure_run(
+    folder: Path, name: str, preset: Preset, overrides: list[str], listener: Callable[[Any], None], progress: Progress = silent
+) -> Path:
+    """A trained and evaluated model, FOLDER/dlrm-seed-N, made if need be."""
+    from dlrm_core.train.run import evaluate, train
+
+    data, run = folder / "data", folder / f"dlrm-seed-{preset.train.seed}"
+    key = fingerprint(data=read_dataset(data).digest, config=preset.train.model_dump(), sources=source_digest(MODEL_ROOMS))
+
+    def fit() -> None:
+        train(data=data, out=run, config=preset.train, preset=name, overrides=overrides, listener=listener)
+        evaluate(run=run, data=data, progress=progress)
+
+    once(Marker(folder, run.name), key, run, fit)
+    return run
