@@ -13,27 +13,27 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from data_prep.planted_best import Attainable, attainable
+from data_prep.planted_best import attainable, describe
 from data_prep.planted_rows import CARDINALITIES, INTEGER_MISSING, MISSING_INTEGER, Features, FloatArray, draw_features
 from data_prep.planted_teacher import Teacher, build_teacher
 from dlrm_core.schema.errors import KitError
-from dlrm_core.schema.files import make_output_folder, write_atomic
+from dlrm_core.schema.files import make_output_folder, sha256_file, write_atomic
+from dlrm_core.schema.progress import Progress, silent
+from dlrm_core.schema.record import FILE, Metric, recording
 
-GENERATOR_VERSION = 1  # raise it whenever the same seed gives other bytes
 CHUNK_ROWS = 1 << 15  # one random stream each: part of what fixes the bytes, not a setting
 MIN_ROWS_PER_DAY = 100
 THREADS = 2  # more are of little use: Polars has its own
 TEACHER_FOLDER = "teacher"
-Progress = Callable[[int, int], None]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -69,7 +69,7 @@ class _Chunk:
     probabilities: FloatArray
 
 
-def write_sample(out: Path, *, rows: int, days: int, seed: int, progress: Progress | None = None) -> SampleRecord:
+def write_sample(out: Path, *, rows: int, days: int, seed: int, progress: Progress = silent) -> SampleRecord:
     """Write out/day_0, out/day_1, ... with `rows` rows in all, and the teacher under out/teacher.
 
     The same rows, days and seed give the same bytes, whatever the number of threads. An earlier sample in `out` is
@@ -83,7 +83,7 @@ def write_sample(out: Path, *, rows: int, days: int, seed: int, progress: Progre
         The first days are a row longer where `days` does not divide `rows`.
     seed : int
         Of the teacher and of the rows.
-    progress : callable, optional
+    progress : callable (what, done, total)
         Called in this thread with the rows written so far and the rows in all.
 
     Returns
@@ -105,7 +105,7 @@ def write_sample(out: Path, *, rows: int, days: int, seed: int, progress: Progre
     rows_per_day = tuple(rows // days + (day < rows % days) for day in range(days))
     labels, probabilities = _write_days(out, teacher, rows_per_day, progress)
     best = attainable(labels, probabilities, rows_per_day)
-    write_atomic(folder / "teacher.json", json.dumps(_describe(seed, rows_per_day, best), indent=1) + "\n")
+    write_atomic(folder / "teacher.json", json.dumps(describe(seed, rows_per_day, best), indent=1) + "\n")
     return SampleRecord(
         files=tuple(out / f"day_{day}" for day in range(days)),
         rows_per_day=rows_per_day,
@@ -173,7 +173,7 @@ def _prepare(out: Path, days: int) -> Path:
 
 
 def _write_days(
-    out: Path, teacher: Teacher, rows_per_day: tuple[int, ...], progress: Progress | None
+    out: Path, teacher: Teacher, rows_per_day: tuple[int, ...], progress: Progress
 ) -> tuple[NDArray[np.bool_], FloatArray]:
     """Write the day files; return every row's label, bool (N,), and click probability, float64 (N,)."""
     total, done = sum(rows_per_day), 0
@@ -193,8 +193,7 @@ def _write_days(
                     end = done + len(chunk.labels)
                     labels[done:end], probabilities[done:end] = chunk.labels, chunk.probabilities
                     done = end
-                    if progress is not None:
-                        progress(done, total)
+                    progress("sample", done, total)
     return labels, probabilities
 
 
@@ -230,22 +229,6 @@ def _field_names(teacher: Teacher, feature: int) -> pl.Series:
     """Text of the ranks 0 .. K of one feature: the empty field, then eight hexadecimal digits each."""
     digits = teacher.names_of(feature).astype(">u4").tobytes().hex()
     return pl.Series(["", *(digits[start : start + 8] for start in range(0, len(digits), 8))])
-
-
-def _describe(seed: int, rows_per_day: tuple[int, ...], best: dict[str, Attainable]) -> dict[str, Any]:
-    """Content of teacher.json."""
-    return {
-        "description": "Planted click log: the best attainable scores are those of the true click probabilities on the "
-        "labels drawn from them. last_day_head is the first half of the last day, rounded up; last_day_tail the rest.",
-        "generator_version": GENERATOR_VERSION,
-        "seed": seed,
-        "rows": sum(rows_per_day),
-        "rows_per_day": rows_per_day,
-        "click_rate": best["all"].click_rate,
-        "best_auc": best["last_day"].auc,
-        "best_log_loss": best["last_day"].log_loss,
-        "attainable": {name: asdict(scores) for name, scores in best.items()},
-    }
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """The best scores that a model can attain on a planted sample."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.planted_rows import FloatArray
+
+GENERATOR_VERSION = 1  # raise it whenever the same seed gives other bytes
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,26 @@ def _score(labels: NDArray[np.bool_], probabilities: FloatArray) -> Attainable:
         auc=float(roc_auc_score(labels, probabilities)),
         log_loss=float(-np.log(likelihood).mean()),
     )
+
+
+def expected_auc(ordered: FloatArray) -> float:
+    """AUC that click probabilities (N,), in rising order, expect of labels drawn from them."""
+    no_click = 1.0 - ordered
+    below = np.cumsum(no_click) - 0.5 * no_click  # a row against itself is a tie
+    return float(ordered @ below / (ordered.sum() * no_click.sum()))
+
+
+def describe(seed: int, rows_per_day: tuple[int, ...], best: dict[str, Attainable]) -> dict[str, Any]:
+    """Content of teacher.json."""
+    return {
+        "description": "Planted click log: the best attainable scores are those of the true click probabilities on the "
+        "labels drawn from them. last_day_head is the first half of the last day, rounded up; last_day_tail the rest.",
+        "generator_version": GENERATOR_VERSION,
+        "seed": seed,
+        "rows": sum(rows_per_day),
+        "rows_per_day": rows_per_day,
+        "click_rate": best["all"].click_rate,
+        "best_auc": best["last_day"].auc,
+        "best_log_loss": best["last_day"].log_loss,
+        "attainable": {name: asdict(scores) for name, scores in best.items()},
+    }

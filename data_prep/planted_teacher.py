@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.planted_best import expected_auc
 from data_prep.planted_rows import (
     CARDINALITIES,
     CATEGORICAL_MISSING,
@@ -33,8 +34,8 @@ MAIN_RANKS = (
 PAIRED_FEATURES = (5, 13, 16, 19, 21, 22)  # C6, C14, C17, C20, C22, C23, whose latent vectors meet
 LATENT_SIZE = 2
 
-# Shares of the logit's variance. Logistic regression does not see the interactions: with these it gets about 0.76 of the
-# way to the optimum, and one epoch of a small DLRM about 0.97.
+# Shares of the logit's variance. Logistic regression does not see the interactions: with these it gets about 0.76 of
+# the way to the optimum, and one epoch of a small DLRM about 0.97.
 MAIN_SHARE, NUMERIC_SHARE, PAIR_SHARE = 0.53, 0.10, 0.37
 TARGET_AUC = 0.79  # the middle of 0.76 .. 0.82
 TARGET_CLICK_RATE = 0.25
@@ -232,17 +233,10 @@ def _calibrate(score: FloatArray) -> tuple[float, float]:
         return _bisect(lambda b: _sigmoid(scale * ordered + b).mean() - TARGET_CLICK_RATE, -10.0, 10.0)
 
     def excess(scale: float) -> float:
-        return _expected_auc(_sigmoid(scale * ordered + intercept(scale))) - TARGET_AUC
+        return expected_auc(_sigmoid(scale * ordered + intercept(scale))) - TARGET_AUC
 
     scale = _bisect(excess, 0.1, 10.0)
     return scale, intercept(scale) - scale * float(score.mean())
-
-
-def _expected_auc(ordered: FloatArray) -> float:
-    """AUC that click probabilities (N,), in rising order, expect of labels drawn from them."""
-    no_click = 1.0 - ordered
-    below = np.cumsum(no_click) - 0.5 * no_click  # a row against itself is a tie
-    return float(ordered @ below / (ordered.sum() * no_click.sum()))
 
 
 def _bisect(rising: Callable[[float], float], low: float, high: float) -> float:

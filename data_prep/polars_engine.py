@@ -24,7 +24,9 @@ def parse(block: Block) -> pl.DataFrame:
             return frame
     fault = find_fault(block)
     if fault is None:
-        raise AssertionError(f"{block.path}: lines from {block.first_line} on could not be parsed, yet every field is sound")
+        raise AssertionError(
+            f"{block.path}: lines from {block.first_line} on could not be parsed, yet every field is sound"
+        )
     raise fault
 
 

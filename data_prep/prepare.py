@@ -33,6 +33,16 @@ SplitName = Literal["train", "validation", "test"]
 MERGE_EVERY = 16
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What one call was asked for, and where it works."""
+
+    files: dict[str, list[Path]]
+    work: Path
+    preparation: Preparation
+    progress: Progress
+
+
 @dataclass
 class _Parsed:
     """Frames of codes on disk, in input order, one file a block."""
@@ -83,57 +93,63 @@ def prepare(
     for path in (path for paths in files.values() for path in paths):
         input_file(path, "a raw Criteo file")
     make_output_folder(out)
-    config = preparation.model_dump() | {"engine": engine} | {name: [p.name for p in paths] for name, paths in files.items()}
+    config = (
+        preparation.model_dump() | {"engine": engine} | {name: [p.name for p in paths] for name, paths in files.items()}
+    )
     with recording(
-        out, "prepare", name=out.name, repeat=_repeat(files, preparation), config=config, seeds={"shuffle": preparation.shuffle_seed}
+        out,
+        "prepare",
+        name=out.name,
+        repeat=_repeat(files, preparation),
+        config=config,
+        seeds={"shuffle": preparation.shuffle_seed},
     ) as recorder:
         work = out / ".work"
         shutil.rmtree(work, ignore_errors=True)
         try:
-            return _prepare(files, out, work, preparation, recorder, progress)
+            return _prepare(_Job(files, work, preparation, progress), out, recorder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _prepare(
-    files: dict[str, list[Path]], out: Path, work: Path, preparation: Preparation, recorder: Recorder, progress: Progress
-) -> DatasetSpec:
+def _prepare(job: _Job, out: Path, recorder: Recorder) -> DatasetSpec:
+    preparation = job.preparation
     with recorder.timed("parse and count"):
-        parsed, counts = _parse_and_count(files, work, preparation, progress)
+        parsed, counts = _parse_and_count(job)
     with recorder.timed("number"):
         vocabularies = {c: definition.number_values(counts[c], preparation.frequency_limit) for c in CATEGORICAL}
         features = tuple(_feature(i, c, len(vocabularies[c]), preparation) for i, c in enumerate(CATEGORICAL))
     with recorder.timed("encode and write"):
-        splits = {name: _write_split(name, files, parsed, work, vocabularies, features, preparation, progress) for name in SPLITS}
+        splits = {name: _write_split(job, name, parsed, vocabularies, features) for name in SPLITS}
     spec = _describe(splits, features, vocabularies, preparation)
     with recorder.timed("publish"):
-        _publish(work, out, spec, vocabularies)
+        _publish(job.work, out, spec, vocabularies)
         read_dataset(out)
     rows = tuple(
-        Metric(name="rows", value=split.rows, unit="rows", split=name, selection="all rows given") for name, split in splits.items()
+        Metric(name="rows", value=split.rows, unit="rows", split=name, selection="all rows given")
+        for name, split in splits.items()
     )
-    recorder.update(metrics=rows, dataset_digest=spec.digest, outputs={"dataset.json": sha256_bytes(spec.to_json().encode())})
+    recorder.update(
+        metrics=rows, dataset_digest=spec.digest, outputs={"dataset.json": sha256_bytes(spec.to_json().encode())}
+    )
     return spec
 
 
-def _parse_and_count(
-    files: dict[str, list[Path]], work: Path, preparation: Preparation, progress: Progress
-) -> tuple[_Parsed, dict[str, nw.DataFrame]]:
+def _parse_and_count(job: _Job) -> tuple[_Parsed, dict[str, nw.DataFrame]]:
     parsed = _Parsed()
     parts: dict[str, list[nw.DataFrame]] = {c: [] for c in CATEGORICAL}
-    counted = SPLITS if preparation.vocabulary == "all" else ("train",)
+    counted = SPLITS if job.preparation.vocabulary == "all" else ("train",)
+    job.work.mkdir()
     for name in SPLITS:
-        for path in files[name]:
-            for block in read_blocks(path):
-                frame = polars_engine.parse(block)
-                target = work / f"{name}-{len(parsed.blocks[name]):06d}.arrow"
-                work.mkdir(exist_ok=True)
-                frame.write_ipc(target)
-                parsed.blocks[name].append(target)
-                parsed.rows[name] += frame.height
-                if name in counted:
-                    _count_block(frame, parts)
-                progress("parse and count", sum(parsed.rows.values()), 0)
+        for block in (block for path in job.files[name] for block in read_blocks(path)):
+            frame = polars_engine.parse(block)
+            target = job.work / f"{name}-{len(parsed.blocks[name]):06d}.arrow"
+            frame.write_ipc(target)
+            parsed.blocks[name].append(target)
+            parsed.rows[name] += frame.height
+            if name in counted:
+                _count_block(frame, parts)
+            job.progress("parse and count", sum(parsed.rows.values()), 0)
     return parsed, {c: definition.merge_counts(parts[c]) for c in CATEGORICAL}
 
 
@@ -157,22 +173,19 @@ def _feature(index: int, name: str, kept: int, preparation: Preparation) -> Cate
 
 
 def _write_split(
+    job: _Job,
     name: str,
-    files: dict[str, list[Path]],
     parsed: _Parsed,
-    work: Path,
     vocabularies: dict[str, nw.DataFrame],
     features: tuple[CategoricalFeature, ...],
-    preparation: Preparation,
-    progress: Progress,
 ) -> Split:
     rows = parsed.rows[name]
-    holdback = rows // 10 if name == "train" and not files["validation"] else 0
-    seed = preparation.shuffle_seed if name == "train" else None
+    holdback = rows // 10 if name == "train" and not job.files["validation"] else 0
+    seed = job.preparation.shuffle_seed if name == "train" else None
     positions = np.arange(rows, dtype=np.int64) if seed is None else shuffled_positions(rows, holdback, seed)
-    writer = SplitWriter(work / name, rows, len(NUMERICAL), features)
+    writer = SplitWriter(job.work / name, rows, len(NUMERICAL), features)
     start = 0
-    for frame in _encoded(parsed.blocks[name], vocabularies, preparation):
+    for frame in _encoded(parsed.blocks[name], vocabularies, job.preparation):
         stop = start + len(frame)
         writer.put(
             positions[start:stop],
@@ -181,17 +194,19 @@ def _write_split(
             {c: frame[c].to_numpy() for c in CATEGORICAL},
         )
         start = stop
-        progress(f"encode and write {name}", start, rows)
+        job.progress(f"encode and write {name}", start, rows)
     return Split(
         rows=rows,
         digests=writer.finish(),
-        sources=tuple(Source(name=p.name, size_bytes=p.stat().st_size, sha256=sha256_file(p)) for p in files[name]),
+        sources=tuple(Source(name=p.name, size_bytes=p.stat().st_size, sha256=sha256_file(p)) for p in job.files[name]),
         shuffle_seed=seed,
         holdback_rows=holdback,
     )
 
 
-def _encoded(blocks: list[Path], vocabularies: dict[str, nw.DataFrame], preparation: Preparation) -> Iterator[nw.DataFrame]:
+def _encoded(
+    blocks: list[Path], vocabularies: dict[str, nw.DataFrame], preparation: Preparation
+) -> Iterator[nw.DataFrame]:
     numerical = [definition.transform_numerical(c, preparation.numerical_transform) for c in NUMERICAL]
     for path in blocks:
         native = pl.read_ipc(path, memory_map=False)
@@ -203,9 +218,15 @@ def _encoded(blocks: list[Path], vocabularies: dict[str, nw.DataFrame], preparat
 
 
 def _describe(
-    splits: dict[str, Split], features: tuple[CategoricalFeature, ...], vocabularies: dict[str, nw.DataFrame], preparation: Preparation
+    splits: dict[str, Split],
+    features: tuple[CategoricalFeature, ...],
+    vocabularies: dict[str, nw.DataFrame],
+    preparation: Preparation,
 ) -> DatasetSpec:
-    values = {c: sha256_bytes(np.ascontiguousarray(v[definition.VALUE].to_numpy(), dtype="<u4").tobytes()) for c, v in vocabularies.items()}
+    values = {
+        c: sha256_bytes(np.ascontiguousarray(v[definition.VALUE].to_numpy(), dtype="<u4").tobytes())
+        for c, v in vocabularies.items()
+    }
     vocabulary_digest = sha256_bytes(json.dumps(values).encode())
     identity = {
         "features": [feature.model_dump() for feature in features],
@@ -230,7 +251,8 @@ def _publish(work: Path, out: Path, spec: DatasetSpec, vocabularies: dict[str, n
         shutil.rmtree(out / name, ignore_errors=True)
         (work / name).replace(out / name)
     vocabulary = pl.concat(
-        v.to_native().select(pl.lit(c).alias("feature"), definition.VALUE, definition.ID) for c, v in vocabularies.items()
+        v.to_native().select(pl.lit(c).alias("feature"), definition.VALUE, definition.ID)
+        for c, v in vocabularies.items()
     )
     part = work / "vocabulary.parquet"
     vocabulary.write_parquet(part)
@@ -240,6 +262,4 @@ def _publish(work: Path, out: Path, spec: DatasetSpec, vocabularies: dict[str, n
 
 def _repeat(files: dict[str, list[Path]], preparation: Preparation) -> str:
     named = " ".join(f"--{name} {' '.join(path.name for path in paths)}" for name, paths in files.items() if paths)
-    return (
-        f"dlrm prepare {named} --out DATA --frequency-limit {preparation.frequency_limit} --vocabulary {preparation.vocabulary}"
-    )
+    return f"dlrm prepare {named} --out DATA --frequency-limit {preparation.frequency_limit} --vocabulary {preparation.vocabulary}"

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -86,7 +86,9 @@ def find_fault(block: Block) -> KitError | None:
             wanted = _wanted(column, field)
             if wanted:
                 came = field.decode("utf-8", "replace")
-                return KitError(f"{block.path}:{block.first_line + offset}: column {column} holds {came!r}; {wanted} is needed")
+                return KitError(
+                    f"{block.path}:{block.first_line + offset}: column {column} holds {came!r}; {wanted} is needed"
+                )
     return None
 
 
@@ -101,17 +103,19 @@ def _wanted(column: str, field: bytes) -> str | None:
     return None if _HEX.fullmatch(field) else "a category of 8 hexadecimal digits (0-9, a-f) or nothing"
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> BinaryIO | gzip.GzipFile:
     with path.open("rb") as probe:
         is_gzip = probe.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if is_gzip else path.open("rb")
 
 
-def _read(stream: IO[bytes], path: Path, line: int, block_bytes: int) -> bytes:
+def _read(stream: BinaryIO | gzip.GzipFile, path: Path, line: int, block_bytes: int) -> bytes:
     try:
         return stream.read(block_bytes)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise KitError(f"{path}:{line}: the gzip stream breaks off or is damaged after this line ({error}); fetch the file again") from None
+        raise KitError(
+            f"{path}:{line}: the gzip stream breaks off or is damaged after this line ({error}); fetch the file again"
+        ) from None
 
 
 def _checked(path: Path, first_line: int, data: bytes) -> Block:
@@ -121,5 +125,7 @@ def _checked(path: Path, first_line: int, data: bytes) -> Block:
     tabs = np.diff(tabs_before_end, prepend=0)
     wrong = np.flatnonzero(tabs != NUM_TABS)
     if wrong.size:
-        raise KitError(f"{path}:{first_line + int(wrong[0])}: has {int(tabs[wrong[0]]) + 1} fields; {NUM_TABS + 1} are needed, tab separated")
+        raise KitError(
+            f"{path}:{first_line + int(wrong[0])}: has {int(tabs[wrong[0]]) + 1} fields; {NUM_TABS + 1} are needed, tab separated"
+        )
     return Block(path=path, first_line=first_line, num_lines=len(ends), data=data)

@@ -22,10 +22,17 @@ def split_last_seventh(files: Sequence[Path], out: Path, progress: Progress = si
     """
     rows = sum(count_lines(path) for path in files)
     if rows < 7:
-        raise KitError(f"{', '.join(str(f) for f in files)}: {rows} rows; at least 7 are needed to split off a test part")
+        raise KitError(
+            f"{', '.join(str(f) for f in files)}: {rows} rows; at least 7 are needed to split off a test part"
+        )
     make_output_folder(out)
-    config = {"files": [path.name for path in files], "rule": "test = rows after the first floor(6 n / 7), in input order"}
-    with recording(out, "split", name=out.name, repeat="make reproduce PRESET=... TRAIN=...", config=config) as recorder:
+    config = {
+        "files": [path.name for path in files],
+        "rule": "test = rows after the first floor(6 n / 7), in input order",
+    }
+    with recording(
+        out, "split", name=out.name, repeat="make reproduce PRESET=... TRAIN=...", config=config
+    ) as recorder:
         num_train = 6 * rows // 7
         parts = out / "train.tsv.part", out / "test.tsv.part"
         try:
@@ -36,7 +43,9 @@ def split_last_seventh(files: Sequence[Path], out: Path, progress: Progress = si
                 part.unlink(missing_ok=True)
         counts = {"train": num_train, "test": rows - num_train}
         recorder.update(
-            metrics=tuple(Metric(name="rows", value=n, unit="rows", split=s, selection="input order") for s, n in counts.items())
+            metrics=tuple(
+                Metric(name="rows", value=n, unit="rows", split=s, selection="input order") for s, n in counts.items()
+            )
         )
     return final
 

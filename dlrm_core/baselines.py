@@ -44,7 +44,14 @@ def run_baselines(*, data: Path, out: Path, config: BaselinesConfig, progress: P
     make_output_folder(out)
     fitters = {"constant": _constant, "logistic": _logistic, "trees": _trees}
     records = []
-    with recording(out, "baselines", name="baselines", repeat=_REPEAT, config=config.model_dump(mode="json"), dataset_digest=test.spec.digest):
+    with recording(
+        out,
+        "baselines",
+        name="baselines",
+        repeat=_REPEAT,
+        config=config.model_dump(mode="json"),
+        dataset_digest=test.spec.digest,
+    ):
         for done, (name, fitter) in enumerate(fitters.items()):
             progress(f"baselines: {name}", done, len(fitters))
             with _recorded(out / name, name, config, test) as recorder:
@@ -63,7 +70,13 @@ _REPEAT = "dlrm baselines --data DATA --out DIR"
 def _recorded(folder: Path, name: str, config: BaselinesConfig, test: Part) -> Iterator[Recorder]:
     settings = config.model_dump(mode="json")
     with recording(
-        folder, "baselines", name=name, repeat=_REPEAT, config=settings, dataset_digest=test.spec.digest, seeds={"model": config.seed}
+        folder,
+        "baselines",
+        name=name,
+        repeat=_REPEAT,
+        config=settings,
+        dataset_digest=test.spec.digest,
+        seeds={"model": config.seed},
     ) as recorder:
         yield recorder
 
@@ -78,7 +91,7 @@ def _score(recorder: Recorder, test: Part, logit_B: Logits, selection: str) -> N
     )
 
 
-def _constant(parts: TrainingParts, test: Part, config: BaselinesConfig) -> tuple[Logits, str]:
+def _constant(parts: TrainingParts, test: Part, _: BaselinesConfig) -> tuple[Logits, str]:
     rate = float(parts.everything.labels().mean())
     if not 0 < rate < 1:
         raise KitError(f"the click rate of the training rows is {rate:.0f}; rows of both classes are needed")
@@ -96,7 +109,9 @@ def _logistic(parts: TrainingParts, test: Part, config: BaselinesConfig) -> tupl
     chosen = min(losses, key=lambda c: losses[c]) if losses else config.logistic_c[0]
     encoder = _OneHot(everything, config.logistic_frequency_limit)
     model = _logistic_model(chosen).fit(encoder(everything), everything[2])
-    selection = f"C = {chosen} of {list(config.logistic_c)}, by log loss on {parts.stop_rule}; fitted on all training rows"
+    selection = (
+        f"C = {chosen} of {list(config.logistic_c)}, by log loss on {parts.stop_rule}; fitted on all training rows"
+    )
     return model.decision_function(encoder(test.columns())), selection
 
 
@@ -117,7 +132,10 @@ class _OneHot:
     def __call__(self, columns: Columns) -> sparse.csr_matrix:
         numerical, ids, _ = columns
         rows = np.arange(len(ids))
-        blocks = [sparse.csr_matrix(self._scaler.transform(numerical)), sparse.csr_matrix((numerical == 0.0).astype(np.float64))]
+        blocks = [
+            sparse.csr_matrix(self._scaler.transform(numerical)),
+            sparse.csr_matrix((numerical == 0.0).astype(np.float64)),
+        ]
         for t, largest in enumerate(self._frequent):
             column = np.where(ids[:, t] <= largest, ids[:, t], 0)
             blocks.append(sparse.csr_matrix((np.ones(len(ids)), (rows, column)), shape=(len(ids), largest + 1)))
@@ -142,7 +160,9 @@ def _trees(parts: TrainingParts, test: Part, config: BaselinesConfig) -> tuple[L
     return model.decision_function(_dense(test.columns())[0]), selection
 
 
-def _tree_model(config: BaselinesConfig, rate: float, iterations: int, *, early_stopping: bool) -> HistGradientBoostingClassifier:
+def _tree_model(
+    config: BaselinesConfig, rate: float, iterations: int, *, early_stopping: bool
+) -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(
         learning_rate=rate,
         max_iter=iterations,

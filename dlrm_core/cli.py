@@ -35,7 +35,9 @@ def entry_point() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="dlrm", description="Reproduce NVIDIA's DLRM for PyTorch: data, training, report.")
+    parser = argparse.ArgumentParser(
+        prog="dlrm", description="Reproduce NVIDIA's DLRM for PyTorch: data, training, report."
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_sample(commands)
@@ -47,12 +49,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str) -> argparse.ArgumentParser:
-    return commands.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
 
 
 def _add_sample(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    command = _command(commands, "sample", "Generate a planted click log in the raw Criteo format: DIR/day_0, day_1, ...")
+    command = _command(
+        commands, "sample", "Generate a planted click log in the raw Criteo format: DIR/day_0, day_1, ..."
+    )
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
     command.add_argument("--rows", type=int, default=1_000_000, help="rows of all days together")
     command.add_argument("--days", type=int, default=7, help="day files")
@@ -63,12 +71,18 @@ def _add_sample(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     command = _command(commands, "prepare", "Turn raw text files (plain or gzip) into a prepared data set.")
     command.add_argument("--train", type=Path, nargs="+", required=True, metavar="F", help="raw files to train on")
-    command.add_argument("--validation", type=Path, nargs="+", default=[], metavar="F", help="raw files for stopping rules")
+    command.add_argument(
+        "--validation", type=Path, nargs="+", default=[], metavar="F", help="raw files for stopping rules"
+    )
     command.add_argument("--test", type=Path, nargs="+", required=True, metavar="F", help="raw files to test on")
     command.add_argument("--out", type=Path, required=True, metavar="DATA", help="output folder")
     command.add_argument("--frequency-limit", type=int, default=15, help="rows a value needs to get an id of its own")
-    command.add_argument("--vocabulary", choices=["train", "all"], default="train", help="files that ids are counted in")
-    command.add_argument("--engine", choices=["polars"], default="polars", help="what runs the preprocessing definition")
+    command.add_argument(
+        "--vocabulary", choices=["train", "all"], default="train", help="files that ids are counted in"
+    )
+    command.add_argument(
+        "--engine", choices=["polars"], default="polars", help="what runs the preprocessing definition"
+    )
     command.set_defaults(function=_prepare)
 
 
@@ -81,7 +95,9 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    command = _command(commands, "evaluate", "Score a split with a trained model and record its metrics in RUN/run.json.")
+    command = _command(
+        commands, "evaluate", "Score a split with a trained model and record its metrics in RUN/run.json."
+    )
     command.add_argument("--run", type=Path, required=True, metavar="RUN", help="folder of a finished training run")
     command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
     command.add_argument("--split", choices=["train", "validation", "test"], default="test", help="part to score")
@@ -89,16 +105,22 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _add_baselines(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    command = _command(commands, "baselines", "Fit constant click rate, logistic regression and boosted trees on the same rows.")
+    command = _command(
+        commands, "baselines", "Fit constant click rate, logistic regression and boosted trees on the same rows."
+    )
     command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder, one folder a baseline in it")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="output folder, one folder a baseline in it"
+    )
     command.add_argument("--preset", default="workshop", help="preset whose tuning grid is used")
     command.set_defaults(function=_baselines)
 
 
 def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     command = _command(commands, "report", "Write one self-contained HTML page from the records below a folder.")
-    command.add_argument("--runs", type=Path, required=True, metavar="DIR", help="folder that holds run folders, at any depth")
+    command.add_argument(
+        "--runs", type=Path, required=True, metavar="DIR", help="folder that holds run folders, at any depth"
+    )
     command.add_argument("--out", type=Path, required=True, metavar="HTML", help="file to write")
     command.set_defaults(function=_report)
 
@@ -106,7 +128,13 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _add_preset(command: argparse.ArgumentParser) -> None:
     command.add_argument("--preset", required=True, metavar="NAME", help="a preset of the kit, or the path of a YAML")
     command.add_argument(
-        "--set", dest="overrides", action="append", default=[], nargs="+", metavar="key.path=value", help="change one training value, for example seed=3"
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        nargs="+",
+        metavar="key.path=value",
+        help="change one training value, for example seed=3",
     )
 
 
@@ -114,8 +142,12 @@ def _sample(arguments: Arguments) -> None:
     from data_prep.planted import write_sample
     from dlrm_core.console import ConsoleProgress
 
-    record = write_sample(arguments.out, rows=arguments.rows, days=arguments.days, seed=arguments.seed, progress=ConsoleProgress())
-    _say(f"{arguments.rows:,} rows in {arguments.days} files, best attainable AUC on the last day {record.best_auc:.6f}")
+    record = write_sample(
+        arguments.out, rows=arguments.rows, days=arguments.days, seed=arguments.seed, progress=ConsoleProgress()
+    )
+    _say(
+        f"{arguments.rows:,} rows in {arguments.days} files, best attainable AUC on the last day {record.best_auc:.6f}"
+    )
 
 
 def _prepare(arguments: Arguments) -> None:
@@ -155,7 +187,9 @@ def _train(arguments: Arguments) -> None:
         overrides=overrides,
         listener=ConsoleProgress().train_event,
     )
-    _say(f"trained in {record.timings_s['total']:.1f} s; next: dlrm evaluate --run {arguments.out} --data {arguments.data}")
+    _say(
+        f"trained in {record.timings_s['total']:.1f} s; next: dlrm evaluate --run {arguments.out} --data {arguments.data}"
+    )
 
 
 def _evaluate(arguments: Arguments) -> None:
@@ -174,7 +208,9 @@ def _baselines(arguments: Arguments) -> None:
     from dlrm_core.schema.config import load_preset
 
     preset = load_preset(arguments.preset)
-    for record in run_baselines(data=arguments.data, out=arguments.out, config=preset.baselines, progress=ConsoleProgress()):
+    for record in run_baselines(
+        data=arguments.data, out=arguments.out, config=preset.baselines, progress=ConsoleProgress()
+    ):
         auc, loss = record.metric("auc", "test"), record.metric("log_loss", "test")
         if auc and loss:
             _say(f"{record.name}: test AUC {auc.value:.6f}, log loss {loss.value:.6f}")

@@ -28,7 +28,9 @@ class ConsoleProgress:
     def train_event(self, event: "TrainEvent") -> None:
         """Say where training is, in the shape of the published log."""
         if event.auc is not None:
-            self._write(f"{event.phase}: [{event.step}/{event.steps}]  validation AUC {event.auc:.6f}, log loss {event.log_loss:.6f}")
+            self._write(
+                f"{event.phase}: [{event.step}/{event.steps}]  validation AUC {event.auc:.6f}, log loss {event.log_loss:.6f}"
+            )
         elif event.step == event.steps or self._due():
             self._write(
                 f"{event.phase}: [{event.step}/{event.steps}]  eta: {event.seconds_left:.0f} s  loss: {event.loss:.4f}  "

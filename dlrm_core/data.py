@@ -59,7 +59,9 @@ class Part:
         self._numerical = self._map(folder, spec.numerical_file, np.float16, (rows, len(spec.numerical)))
         self._ids = [self._map(folder, f.file, np.dtype(f.dtype), (rows,)) for f in spec.categorical]
 
-    def _map(self, folder: Path, file: str, dtype: type | np.dtype[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
+    def _map(
+        self, folder: Path, file: str, dtype: type | np.dtype[np.generic], shape: tuple[int, ...]
+    ) -> NDArray[np.generic]:
         if 0 in shape:
             return np.empty(shape, dtype)
         return np.memmap(folder / self.split / file, dtype=dtype, mode="r", shape=shape)[self._slice]
@@ -137,4 +139,6 @@ def open_training_parts(folder: Path) -> TrainingParts:
         return TrainingParts(everything, Part(folder, spec, "validation"), everything, "the validation part")
     cut = train.rows - train.holdback_rows
     rule = f"the last {train.holdback_rows} training rows in input order, held back"
-    return TrainingParts(Part(folder, spec, "train", stop=cut), Part(folder, spec, "train", start=cut), everything, rule)
+    return TrainingParts(
+        Part(folder, spec, "train", stop=cut), Part(folder, spec, "train", start=cut), everything, rule
+    )

@@ -139,10 +139,14 @@ def _interval(value: float, error: float, confidence: float) -> Difference:
 
 def _check_shapes(label_B: Labels, score_B: Scores) -> None:
     if label_B.shape != score_B.shape or label_B.ndim != 1:
-        raise KitError(f"labels of shape {label_B.shape} and scores of shape {score_B.shape}; two vectors of one length are needed")
+        raise KitError(
+            f"labels of shape {label_B.shape} and scores of shape {score_B.shape}; two vectors of one length are needed"
+        )
     bad = int(np.count_nonzero(~np.isfinite(score_B)))
     if bad:
-        raise KitError(f"{bad} of {len(score_B)} predictions are not finite; the model has diverged, lower the learning rate")
+        raise KitError(
+            f"{bad} of {len(score_B)} predictions are not finite; the model has diverged, lower the learning rate"
+        )
 
 
 def _check(label_B: Labels, score_B: Scores) -> tuple[int, int]:

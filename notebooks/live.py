@@ -61,7 +61,9 @@ class LossCurve:
             self._validation.append((event.step, event.log_loss))
         if event.step == event.steps or time.monotonic() - self._last > SECONDS_BETWEEN_UPDATES:
             self._last = time.monotonic()
-            _tell(f"{event.phase}: step {event.step} of {event.steps}, loss {event.loss:.4f}, {event.seconds_left:.0f} s left")
+            _tell(
+                f"{event.phase}: step {event.step} of {event.steps}, loss {event.loss:.4f}, {event.seconds_left:.0f} s left"
+            )
             self._handle.update(HTML(self._page(event)))
 
     def _page(self, event: TrainEvent) -> str:
@@ -87,7 +89,9 @@ def table(header: list[str], rows: list[list[object]], *, caption: str) -> HTML:
     """Rows as an HTML table with header cells and a caption."""
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in header)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return HTML(f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+    return HTML(
+        f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
 
 
 def _handle() -> DisplayHandle:

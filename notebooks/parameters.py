@@ -129,7 +129,9 @@ def validate(notebook: str, values: dict[str, Any]) -> Any:
     known = list(schema.model_fields)
     for name in values:
         if name not in known:
-            raise KitError(f"{notebook}: unknown parameter '{name}'{nearest(name, known)}; parameters: {', '.join(known)}")
+            raise KitError(
+                f"{notebook}: unknown parameter '{name}'{nearest(name, known)}; parameters: {', '.join(known)}"
+            )
     try:
         return schema(**values)
     except ValidationError as error:
@@ -145,7 +147,7 @@ def check(notebook: str) -> Any:
     KitError
         As :func:`validate`.
     """
-    shell = get_ipython()  # type: ignore[no-untyped-call]
+    shell = get_ipython()
     if shell is None:
         raise KitError("check() reads the parameters of a running notebook; use validate() elsewhere")
     names = _assigned_names(list(shell.user_ns.get("In", [])), set(SCHEMAS[notebook].model_fields))

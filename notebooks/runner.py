@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 from dlrm_core.schema.environment import source_digest
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import sha256_file, write_atomic
@@ -86,7 +85,11 @@ def run_stage(notebook: str, plan: Plan) -> bool:
         raise KitError(f"{notebook}: {reason}; see {shown(output)}")
     render(output, home() / "reports" / "build" / f"{notebook}.html")
     # Outputs as the notebook listed them; the key is what the inputs are now, after the notebook made some of them.
-    marker.write(status="finished", key=_key(notebook, source, parameters, folder), outputs=[folder / name for name in state["outputs"]])
+    marker.write(
+        status="finished",
+        key=_key(notebook, source, parameters, folder),
+        outputs=[folder / name for name in state["outputs"]],
+    )
     _say(f"{notebook}: {time.monotonic() - start:.0f} s")
     return True
 
@@ -129,7 +132,10 @@ def _key(notebook: str, source: Path, parameters: dict[str, Any], folder: Path) 
 def _inputs(notebook: str, parameters: dict[str, Any]) -> list[str]:
     if notebook == "01_prepare_data":
         return [str(Path(name).resolve()) for name in parameters["train"] + parameters["test"]]
-    return {"04_train": ["data/dataset.json"], "09_report": ["stages/01_prepare_data.json", "stages/04_train.json"]}.get(notebook, [])
+    return {
+        "04_train": ["data/dataset.json"],
+        "09_report": ["stages/01_prepare_data.json", "stages/04_train.json"],
+    }.get(notebook, [])
 
 
 def _input_digest(name: str, folder: Path) -> str | None:
@@ -141,11 +147,18 @@ def _execute(source: Path, output: Path, parameters: dict[str, Any]) -> str | No
     """Run a notebook; None if papermill saw nothing wrong, else the reason."""
     import papermill
     from nbclient.exceptions import DeadKernelError
+    from traitlets.config import Config
 
     with _followed():
         try:
             papermill.execute_notebook(
-                str(source), str(output), parameters=parameters, kernel_name="python3", cwd=str(home()), progress_bar=False
+                str(source),
+                str(output),
+                parameters=parameters,
+                kernel_name="python3",
+                cwd=str(home()),
+                progress_bar=False,
+                config=Config({"KernelManager": {"transport": "ipc"}}),  # Unix sockets: no open port
             )
         except papermill.PapermillExecutionError as error:
             return f"{error.ename}: {error.evalue}" if error.ename != "KitError" else str(error.evalue)
@@ -183,9 +196,21 @@ def _follow(target: Path, stop: threading.Event) -> None:
 def _plan(argv: Sequence[str] | None) -> Plan:
     parser = argparse.ArgumentParser(prog="python -m notebooks.runner", description=__doc__)
     parser.add_argument("--preset", default="workshop", help="preset, by name or path of a YAML")
-    parser.add_argument("--train", nargs="+", default=[], metavar="F", help="your own raw files (default: the planted sample)")
-    parser.add_argument("--test", nargs="+", default=[], metavar="F", help="raw test files (default: the last seventh of the rows)")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides", metavar="key.path=value", help="training values")
+    parser.add_argument(
+        "--train", nargs="+", default=[], metavar="F", help="your own raw files (default: the planted sample)"
+    )
+    parser.add_argument(
+        "--test", nargs="+", default=[], metavar="F", help="raw test files (default: the last seventh of the rows)"
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        dest="overrides",
+        metavar="key.path=value",
+        help="training values",
+    )
     arguments = parser.parse_args(argv)
     return Plan(arguments.preset, arguments.train, arguments.test, arguments.overrides)
 

@@ -20,7 +20,14 @@ from dlrm_core.schema.files import input_file, sha256_bytes, sha256_file, write_
 from dlrm_core.schema.progress import Progress, silent
 
 DATA_ROOMS = ("data_prep", "dlrm_core/schema")
-MODEL_ROOMS = ("dlrm_core/data.py", "dlrm_core/metrics.py", "dlrm_core/model", "dlrm_core/ops", "dlrm_core/schema", "dlrm_core/train")
+MODEL_ROOMS = (
+    "dlrm_core/data.py",
+    "dlrm_core/metrics.py",
+    "dlrm_core/model",
+    "dlrm_core/ops",
+    "dlrm_core/schema",
+    "dlrm_core/train",
+)
 BASELINE_ROOMS = (*MODEL_ROOMS, "dlrm_core/baselines.py")
 
 
@@ -122,7 +129,9 @@ def _sample(folder: Path, preset: Preset, progress: Progress) -> Raw:
 
     sample = preset.sample
     if sample is None:
-        raise KitError("this preset has no planted sample; name your own raw files (make reproduce PRESET=... TRAIN=...)")
+        raise KitError(
+            "this preset has no planted sample; name your own raw files (make reproduce PRESET=... TRAIN=...)"
+        )
     raw = folder / "raw"
     key = fingerprint(sample=sample.model_dump(), sources=source_digest(DATA_ROOMS))
     once(
@@ -156,7 +165,9 @@ def ensure_baselines(folder: Path, preset: Preset, progress: Progress = silent) 
     from dlrm_core.baselines import run_baselines
 
     data, out = folder / "data", folder / "baselines"
-    key = fingerprint(data=read_dataset(data).digest, config=preset.baselines.model_dump(), sources=source_digest(BASELINE_ROOMS))
+    key = fingerprint(
+        data=read_dataset(data).digest, config=preset.baselines.model_dump(), sources=source_digest(BASELINE_ROOMS)
+    )
     once(
         Marker(folder, "baselines"),
         key,
@@ -166,14 +177,28 @@ def ensure_baselines(folder: Path, preset: Preset, progress: Progress = silent) 
     return out
 
 
+def run_name(preset: Preset, overrides: list[str]) -> str:
+    """Folder name of a run: by seed, and by a digest of the other overrides if there are any."""
+    others = sorted(override for override in overrides if not override.startswith("seed="))
+    variant = f"{fingerprint(overrides=others)[:8]}-" if others else ""
+    return f"dlrm-{variant}seed-{preset.train.seed}"
+
+
 def ensure_run(
-    folder: Path, name: str, preset: Preset, overrides: list[str], listener: Callable[[Any], None], progress: Progress = silent
+    folder: Path,
+    name: str,
+    preset: Preset,
+    overrides: list[str],
+    listener: Callable[[Any], None],
+    progress: Progress = silent,
 ) -> Path:
     """A trained and evaluated model, FOLDER/dlrm-seed-N, made if need be."""
     from dlrm_core.train.run import evaluate, train
 
-    data, run = folder / "data", folder / f"dlrm-seed-{preset.train.seed}"
-    key = fingerprint(data=read_dataset(data).digest, config=preset.train.model_dump(), sources=source_digest(MODEL_ROOMS))
+    data, run = folder / "data", folder / run_name(preset, overrides)
+    key = fingerprint(
+        data=read_dataset(data).digest, config=preset.train.model_dump(), sources=source_digest(MODEL_ROOMS)
+    )
 
     def fit() -> None:
         train(data=data, out=run, config=preset.train, preset=name, overrides=overrides, listener=listener)

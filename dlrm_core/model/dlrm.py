@@ -45,6 +45,9 @@ class Dlrm(nn.Module):
         Seed of the initialisation.
     """
 
+    first_row: Tensor
+    table_VD: Tensor
+
     def __init__(  # noqa: PLR0913 - one argument a documented choice
         self,
         *,
@@ -67,7 +70,11 @@ class Dlrm(nn.Module):
         self.interaction_pad = interaction_pad
         num_features = len(self.cardinalities) + 1
         raw_width = embedding_dim + num_features * (num_features - 1) // 2
-        width = dot_width(num_features, embedding_dim, interaction_pad) if interaction == "dot" else num_features * embedding_dim
+        width = (
+            dot_width(num_features, embedding_dim, interaction_pad)
+            if interaction == "dot"
+            else num_features * embedding_dim
+        )
         self.bottom = _layers(num_numerical, bottom_mlp_sizes, generator)
         self.top = _layers(width, top_mlp_sizes, generator)
         self.dropout = dropout
@@ -75,12 +82,14 @@ class Dlrm(nn.Module):
             if output_init == "uniform":
                 _init_uniform(self.top[-1], generator)
             if interaction == "dot":
-                self.top[0].weight[:, raw_width:] = 0.0  # the pad columns see zeros only; June 2020 zeroes the last one
+                first = self.top[0]
+                assert isinstance(first, nn.Linear)
+                first.weight[:, raw_width:] = 0.0  # the pad columns see zeros only; June 2020 zeroes the last one
         starts = torch.tensor([0, *self.cardinalities], dtype=torch.int64).cumsum(0)
         self.register_buffer("first_row", starts[:-1], persistent=False)
-        self.first_row: Tensor
-        self.register_buffer("table_VD", _init_tables(self.cardinalities, embedding_dim, embedding_init_scale, generator))
-        self.table_VD: Tensor
+        self.register_buffer(
+            "table_VD", _init_tables(self.cardinalities, embedding_dim, embedding_init_scale, generator)
+        )
 
     def rows(self, ids_BT: Tensor) -> Tensor:
         """Rows of the joint table, int64 of shape (B, T), for ids of shape (B, T), T = F - 1."""
@@ -90,7 +99,9 @@ class Dlrm(nn.Module):
         """Embedding vectors of shape (B, T, D)."""
         return gather_rows(self.table_VD, rows_BT)
 
-    def forward(self, numerical_BN: Tensor, embeddings_BTD: Tensor, dropout_generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, numerical_BN: Tensor, embeddings_BTD: Tensor, dropout_generator: torch.Generator | None = None
+    ) -> Tensor:
         """Logits of shape (B,) from float32 numericals (B, N) and gathered embeddings (B, T, D)."""
         x = numerical_BN
         for layer in self.bottom:

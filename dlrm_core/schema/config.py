@@ -27,7 +27,9 @@ class ModelConfig(Strict):
     @model_validator(mode="after")
     def _shapes(self) -> "ModelConfig":
         if not self.bottom_mlp_sizes or self.bottom_mlp_sizes[-1] != self.embedding_dim:
-            raise ValueError(f"the last of bottom_mlp_sizes {list(self.bottom_mlp_sizes)} must equal embedding_dim {self.embedding_dim}")
+            raise ValueError(
+                f"the last of bottom_mlp_sizes {list(self.bottom_mlp_sizes)} must equal embedding_dim {self.embedding_dim}"
+            )
         if not self.top_mlp_sizes or self.top_mlp_sizes[-1] != 1:
             raise ValueError(f"the last of top_mlp_sizes {list(self.top_mlp_sizes)} must be 1, the logit")
         if min(self.bottom_mlp_sizes + self.top_mlp_sizes) < 1:
@@ -59,7 +61,9 @@ class ScheduleConfig(Strict):
     @model_validator(mode="after")
     def _order(self) -> "ScheduleConfig":
         if self.decay_start_step is not None and self.decay_start_step < self.warmup_steps:
-            raise ValueError(f"decay_start_step {self.decay_start_step} lies before the end of the warm-up, {self.warmup_steps}")
+            raise ValueError(
+                f"decay_start_step {self.decay_start_step} lies before the end of the warm-up, {self.warmup_steps}"
+            )
         return self
 
 

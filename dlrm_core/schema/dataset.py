@@ -30,7 +30,9 @@ def id_dtype(cardinality: int) -> IdDtype:
     for name, largest in ID_DTYPES.items():
         if cardinality < largest:
             return name
-    raise KitError(f"a feature has {cardinality} distinct ids; at most {ID_DTYPES['int32'] - 1} fit; raise the frequency limit")
+    raise KitError(
+        f"a feature has {cardinality} distinct ids; at most {ID_DTYPES['int32'] - 1} fit; raise the frequency limit"
+    )
 
 
 class CategoricalFeature(Strict):
@@ -45,7 +47,9 @@ class CategoricalFeature(Strict):
     @model_validator(mode="after")
     def _width(self) -> "CategoricalFeature":
         if self.dtype != id_dtype(self.cardinality):
-            raise ValueError(f"dtype {self.dtype} does not fit cardinality {self.cardinality}: {id_dtype(self.cardinality)} is needed")
+            raise ValueError(
+                f"dtype {self.dtype} does not fit cardinality {self.cardinality}: {id_dtype(self.cardinality)} is needed"
+            )
         return self
 
 

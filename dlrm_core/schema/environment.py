@@ -13,8 +13,9 @@ from dlrm_core.schema.base import Strict
 
 ROOMS = ("data_prep", "dlrm_core", "notebooks", "reports")
 PACKAGES = (
-    "torch numpy polars narwhals pandas pyarrow scikit-learn scipy pydantic safetensors papermill jupyterlab nbconvert matplotlib"
-).split()
+    *("torch", "numpy", "polars", "narwhals", "pandas", "pyarrow", "scikit-learn", "scipy"),
+    *("pydantic", "safetensors", "papermill", "jupyterlab", "nbconvert", "matplotlib"),
+)
 
 
 class Environment(Strict):

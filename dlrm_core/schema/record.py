@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from dlrm_core.schema.base import Strict
 from dlrm_core.schema.environment import Environment, describe_environment
 from dlrm_core.schema.errors import KitError
@@ -47,14 +49,14 @@ class RunRecord(Strict):
     reason: str | None = None
     repeat: str
     config: dict[str, Any]
-    choices: dict[str, str] = {}
+    choices: dict[str, str] = Field(default_factory=dict)
     dataset_digest: str | None = None
-    seeds: dict[str, int] = {}
+    seeds: dict[str, int] = Field(default_factory=dict)
     environment: Environment
     metrics: tuple[Metric, ...] = ()
     series: tuple[Series, ...] = ()
-    outputs: dict[str, str] = {}
-    timings_s: dict[str, float] = {}
+    outputs: dict[str, str] = Field(default_factory=dict)
+    timings_s: dict[str, float] = Field(default_factory=dict)
 
     def metric(self, name: str, split: str) -> Metric | None:
         """The metric of that name and split, or None."""
@@ -112,7 +114,9 @@ class Recorder:
 
 
 @contextmanager
-def recording(folder: Path, command: Command, *, name: str, repeat: str, config: dict[str, Any], **fields: Any) -> Iterator[Recorder]:
+def recording(
+    folder: Path, command: Command, *, name: str, repeat: str, config: dict[str, Any], **fields: Any
+) -> Iterator[Recorder]:
     """Run a block with a `run.json` in `folder` that says running, then finished or failed with the reason.
 
     Raises
@@ -122,7 +126,13 @@ def recording(folder: Path, command: Command, *, name: str, repeat: str, config:
     """
     make_output_folder(folder)
     record = RunRecord(
-        command=command, name=name, status="running", repeat=repeat, config=config, environment=describe_environment(), **fields
+        command=command,
+        name=name,
+        status="running",
+        repeat=repeat,
+        config=config,
+        environment=describe_environment(),
+        **fields,
     )
     recorder = Recorder(folder, record)
     start = time.perf_counter()

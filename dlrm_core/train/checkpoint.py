@@ -18,7 +18,12 @@ MLPS, TABLES = "mlps.safetensors", "tables.safetensors"
 
 def build_model(config: ModelConfig, spec: DatasetSpec, seed: int) -> Dlrm:
     """A freshly initialised model for a data set."""
-    return Dlrm(cardinalities=tuple(spec.cardinalities.values()), num_numerical=len(spec.numerical), seed=seed, **config.model_dump())
+    return Dlrm(
+        cardinalities=tuple(spec.cardinalities.values()),
+        num_numerical=len(spec.numerical),
+        seed=seed,
+        **config.model_dump(),
+    )
 
 
 def save_model(model: Dlrm, spec: DatasetSpec, folder: Path) -> dict[str, str]:
@@ -62,7 +67,9 @@ def _load(path: Path) -> dict[str, Tensor]:
 
 def _copy(targets: dict[str, Tensor], sources: dict[str, Tensor], path: Path) -> None:
     if set(targets) != set(sources):
-        raise KitError(f"{path}: holds {sorted(sources)}, {sorted(targets)} are needed; it belongs to another configuration")
+        raise KitError(
+            f"{path}: holds {sorted(sources)}, {sorted(targets)} are needed; it belongs to another configuration"
+        )
     for name, target in targets.items():
         if target.shape != sources[name].shape:
             raise KitError(f"{path}: {name} has shape {tuple(sources[name].shape)}, {tuple(target.shape)} is needed")

@@ -17,7 +17,9 @@ from dlrm_core.train.shards import Shards
 
 
 @torch.inference_mode()
-def predict(model: Dlrm, part: Part, batch_size: int, shards: Shards, progress: Progress = silent) -> NDArray[np.float32]:
+def predict(
+    model: Dlrm, part: Part, batch_size: int, shards: Shards, progress: Progress = silent
+) -> NDArray[np.float32]:
     """Logits of every row of `part`, float32 of shape (rows,), in the order on disk."""
     pieces = []
     done = 0
@@ -34,7 +36,9 @@ def predict(model: Dlrm, part: Part, batch_size: int, shards: Shards, progress: 
     return torch.cat(pieces).numpy()
 
 
-def measure(label_B: NDArray[np.bool_], logit_B: NDArray[np.floating], split: str, selection: str) -> tuple[Metric, ...]:
+def measure(
+    label_B: NDArray[np.bool_], logit_B: NDArray[np.floating], split: str, selection: str
+) -> tuple[Metric, ...]:
     """AUC, log loss and the plain counts of one split.
 
     Raises
@@ -81,10 +85,19 @@ def check_same_vocabulary(run_digest: str, data_digest: str, data: Path) -> None
         If the digests differ.
     """
     if run_digest != data_digest:
-        raise KitError(f"{data}: its vocabulary is not the one that the run was trained with; ids would name other values. Name the run's data set")
+        raise KitError(
+            f"{data}: its vocabulary is not the one that the run was trained with; name the data set of the run"
+        )
 
 
-def _series(name: str, split: str, x_label: str, y_label: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> Series:
+def _series(
+    name: str, split: str, x_label: str, y_label: str, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> Series:
     return Series(
-        name=name, split=split, x_label=x_label, y_label=y_label, x=tuple(float(v) for v in x), y=tuple(float(v) for v in y)
+        name=name,
+        split=split,
+        x_label=x_label,
+        y_label=y_label,
+        x=tuple(float(v) for v in x),
+        y=tuple(float(v) for v in y),
     )

@@ -90,7 +90,10 @@ class Fit:
                 self._log(max_steps)
             if step in marks and stop is not None:
                 self._evaluate(stop, max_steps)
-                if self._evaluations_since_best >= self._config.stopping.patience and self._config.stopping.rule != "last":
+                if (
+                    self._evaluations_since_best >= self._config.stopping.patience
+                    and self._config.stopping.rule != "last"
+                ):
                     break
         self._choose()
 

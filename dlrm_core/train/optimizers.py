@@ -21,8 +21,12 @@ def build_mlp_optimizer(config: OptimizerConfig, parameters: Sequence[nn.Paramet
     if config.name == "sgd":
         return torch.optim.SGD(parameters, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
     if config.name == "adagrad":
-        return torch.optim.Adagrad(parameters, lr=config.lr, weight_decay=config.weight_decay, eps=ADAGRAD_EPS, foreach=True)
-    return torch.optim.Adam(parameters, lr=config.lr, betas=ADAM_BETAS, eps=ADAM_EPS, weight_decay=config.weight_decay, foreach=True)
+        return torch.optim.Adagrad(
+            parameters, lr=config.lr, weight_decay=config.weight_decay, eps=ADAGRAD_EPS, foreach=True
+        )
+    return torch.optim.Adam(
+        parameters, lr=config.lr, betas=ADAM_BETAS, eps=ADAM_EPS, weight_decay=config.weight_decay, foreach=True
+    )
 
 
 class TableOptimizer:
@@ -48,7 +52,11 @@ class TableOptimizer:
             add_rows_(self._table_VD, rows_BT, gradient_BTD, alpha=-lr)
             return
         unique_U, gradient_UD = sum_by_row(rows_BT, gradient_BTD)
-        direction_UD = self._adagrad(unique_U, gradient_UD) if self._config.name == "adagrad" else self._adam(unique_U, gradient_UD)
+        direction_UD = (
+            self._adagrad(unique_U, gradient_UD)
+            if self._config.name == "adagrad"
+            else self._adam(unique_U, gradient_UD)
+        )
         self._table_VD.index_add_(0, unique_U, direction_UD, alpha=-lr)
 
     def _adagrad(self, unique_U: Tensor, gradient_UD: Tensor) -> Tensor:

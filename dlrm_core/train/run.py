@@ -24,7 +24,13 @@ def unheard(event: TrainEvent) -> None:
 
 
 def train(
-    *, data: Path, out: Path, config: TrainConfig, preset: str, overrides: Sequence[str] = (), listener: Listener = unheard
+    *,
+    data: Path,
+    out: Path,
+    config: TrainConfig,
+    preset: str,
+    overrides: Sequence[str] = (),
+    listener: Listener = unheard,
 ) -> RunRecord:
     """Train a model on DATA and leave it in RUN: weights, `dataset.json`, `run.json`.
 
@@ -50,7 +56,7 @@ def train(
     with recording(
         out,
         "train",
-        name=f"DLRM, preset {preset}, seed {config.seed}",
+        name=_name(preset, config.seed, overrides),
         repeat=f"dlrm train --data DATA --out RUN --preset {preset}{sets}",
         config={"preset": preset, "train": config.model_dump(mode="json")},
         choices=_choices(parts),
@@ -126,6 +132,11 @@ def _score(model: Dlrm, config: TrainConfig, part: Part, run: Path, record: RunR
     return updated
 
 
+def _name(preset: str, seed: int, overrides: Sequence[str]) -> str:
+    others = "".join(f", {override}" for override in overrides if not override.startswith("seed="))
+    return f"DLRM, preset {preset}{others}, seed {seed}"
+
+
 def _choices(parts: TrainingParts) -> dict[str, str]:
     return {
         "stopping rows": parts.stop_rule,
@@ -139,7 +150,13 @@ def _throughput(history: History, rows: int, config: TrainConfig, recorder: Reco
     seconds = recorder.record.timings_s["train"]
     selection = f"{min(seen, rows * config.epochs)} rows over the wall time of training, evaluations included"
     return (
-        Metric(name="throughput", value=min(seen, rows * config.epochs) / seconds, unit="rows/s", split="train", selection=selection),
+        Metric(
+            name="throughput",
+            value=min(seen, rows * config.epochs) / seconds,
+            unit="rows/s",
+            split="train",
+            selection=selection,
+        ),
     )
 
 
@@ -151,7 +168,14 @@ def _series(history: History) -> tuple[Series, ...]:
         ("log_loss_by_step", "validation", "log loss [nat]", history.log_loss),
     )
     return tuple(
-        Series(name=name, split=split, x_label="step", y_label=label, x=tuple(float(x) for x, _ in points), y=tuple(y for _, y in points))
+        Series(
+            name=name,
+            split=split,
+            x_label="step",
+            y_label=label,
+            x=tuple(float(x) for x, _ in points),
+            y=tuple(y for _, y in points),
+        )
         for name, split, label, points in named
         if points
     )

@@ -7,6 +7,7 @@ and 4 threads give the same bits. Without it, one shard is computed by all threa
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -38,7 +39,7 @@ class Shards:
     def map(self, function: Callable[[int, int], Result], rows: int) -> list[Result]:
         """``function(start, stop)`` of each non-empty shard of `rows` rows, in order."""
         borders = [rows * i // self.count for i in range(self.count + 1)]
-        pieces = [(a, b) for a, b in zip(borders, borders[1:], strict=False) if b > a]
+        pieces = [(a, b) for a, b in pairwise(borders) if b > a]
         if self._pool is None:
             return [function(a, b) for a, b in pieces]
         return list(self._pool.map(lambda piece: function(*piece), pieces))
@@ -46,7 +47,9 @@ class Shards:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._pool is not None:
             self._pool.shutdown()
         torch.set_num_threads(self._saved_threads)

@@ -75,7 +75,10 @@ class TrainStep:
 
 
 class WeightAverage:
-    """Exponential moving average of all weights, for evaluation: ``avg += (1 - d) (w - avg)``, d = min(decay, (1 + t) / (10 + t))."""
+    """Exponential moving average of all weights, for evaluation.
+
+    ``average += (1 - d) (weights - average)`` after step t, with d = min(decay, (1 + t) / (10 + t)).
+    """
 
     def __init__(self, model: Dlrm, decay: float) -> None:
         self._decay = decay

@@ -1,0 +1,51 @@
+"""What the machine has: a test that needs more is skipped by name, or fails where everything is required.
+
+`DLRM_REQUIRE_ALL=1` (`make test REQUIRE_ALL=1`) turns such a skip into a failure, `gpu` aside.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REAL_SAMPLE_NAME = "criteo_kaggle_sample_117547.tsv.gz"
+
+
+def real_sample() -> Path:
+    """Where a real Criteo sample may lie: DLRM_REAL_SAMPLE, or the data folder shared beside the checkout."""
+    named = os.environ.get("DLRM_REAL_SAMPLE")
+    return Path(named) if named else Path(__file__).resolve().parent.parent / "shared" / "data" / REAL_SAMPLE_NAME
+
+
+def _missing_gpu() -> str | None:
+    import torch
+
+    return None if torch.cuda.is_available() else "no CUDA device"
+
+
+NEEDS: dict[str, Callable[[], str | None]] = {
+    "gpu": _missing_gpu,
+    "real_data": lambda: None if real_sample().is_file() else "no real Criteo sample; name one with DLRM_REAL_SAMPLE",
+    "browser": lambda: None if shutil.which("chromium") else "no chromium on PATH",
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or fail, a test that needs what is not there."""
+    for marker, missing in NEEDS.items():
+        if item.get_closest_marker(marker) is None:
+            continue
+        reason = missing()
+        if reason is None:
+            continue
+        if os.environ.get("DLRM_REQUIRE_ALL") and marker != "gpu":
+            pytest.fail(f"needs {marker}: {reason}, and everything is required here", pytrace=False)
+        pytest.skip(f"needs {marker}: {reason}")
+
+
+@pytest.fixture(scope="session")
+def real_sample_file() -> Path:
+    """The real sample; the test that asks for it carries the marker `real_data`."""
+    return real_sample()
