@@ -5,7 +5,6 @@ Without the real logs nothing could be said about a model's quality, so the proj
 teacher and what it can attain lie in a folder of their own, so that no reader of the raw files meets them.
 """
 
-import json
 import math
 import os
 import re
@@ -28,7 +27,7 @@ from data_prep.planted_teacher import Teacher, build_teacher
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import make_output_folder, sha256_file, write_atomic
 from dlrm_core.schema.progress import Progress, silent
-from dlrm_core.schema.record import FILE, Metric, recording
+from dlrm_core.schema.record import FILE
 
 CHUNK_ROWS = 1 << 15  # one random stream each: part of what fixes the bytes, not a setting
 MIN_ROWS_PER_DAY = 100
@@ -96,7 +95,7 @@ def write_sample(out: Path, *, rows: int, days: int, seed: int, progress: Progre
         If days < 2, there are fewer than 100 rows a day, seed < 0, or `out` is a file or holds something else.
     """
     started = time.perf_counter()
-    _check(out, rows, days, seed)
+    check_request(out, rows, days, seed)
     teacher = build_teacher(seed)
     # The teacher's arrays go first: they mark the folder as ours if this run is interrupted.
     folder = _prepare(out, days)
@@ -105,7 +104,8 @@ def write_sample(out: Path, *, rows: int, days: int, seed: int, progress: Progre
     rows_per_day = tuple(rows // days + (day < rows % days) for day in range(days))
     labels, probabilities = _write_days(out, teacher, rows_per_day, progress)
     best = attainable(labels, probabilities, rows_per_day)
-    write_atomic(folder / "teacher.json", json.dumps(describe(seed, rows_per_day, best), indent=1) + "\n")
+    digests = [sha256_file(out / f"day_{day}") for day in range(days)]
+    write_atomic(folder / "teacher.json", describe(seed, digests, best).to_json())
     return SampleRecord(
         files=tuple(out / f"day_{day}" for day in range(days)),
         rows_per_day=rows_per_day,
@@ -135,7 +135,14 @@ def read_features(teacher: Teacher, path: Path) -> tuple[NDArray[np.bool_], Feat
     return columns[0].to_numpy() == "1", Features(np.stack(integers), ranks)
 
 
-def _check(out: Path, rows: int, days: int, seed: int) -> None:
+def check_request(out: Path, rows: int, days: int, seed: int) -> None:
+    """Refuse what :func:`write_sample` cannot do, before anything is written.
+
+    Raises
+    ------
+    KitError
+        As there.
+    """
     if days < 2:
         raise KitError(f"days {days}: at least 2 are needed, the last one is for testing; give a larger --days")
     if rows < MIN_ROWS_PER_DAY * days:
@@ -147,7 +154,7 @@ def _check(out: Path, rows: int, days: int, seed: int) -> None:
         raise KitError(f"seed {seed}: a number from 0 on is needed; give another --seed")
     if not out.is_dir():
         return  # `make_output_folder` tells a file from a new folder
-    names = {path.name for path in out.iterdir()}
+    names = {path.name for path in out.iterdir()} - {FILE}
     # Without a teacher beside them, files named day_N may be the real logs, which took a day to fetch.
     ours = (out / TEACHER_FOLDER / "teacher.npz").is_file()
     foreign = sorted(

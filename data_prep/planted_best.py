@@ -1,12 +1,13 @@
 """The best scores that a model can attain on a planted sample."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.planted_rows import FloatArray
+from dlrm_core.schema.teacher import TeacherFile, TeacherRecord
 
 GENERATOR_VERSION = 1  # raise it whenever the same seed gives other bytes
 
@@ -33,12 +34,11 @@ class Attainable:
 def attainable(
     labels: NDArray[np.bool_], probabilities: FloatArray, rows_per_day: tuple[int, ...]
 ) -> dict[str, Attainable]:
-    """Best scores of each day, of the last day and its halves (one of them may be the test part), and of all rows."""
+    """Best scores of each day, of the last one (the test part) by that name too, and of all rows."""
     ends = np.cumsum(rows_per_day)
     spans = {f"day_{day}": (end - rows, end) for day, (rows, end) in enumerate(zip(rows_per_day, ends, strict=True))}
-    start, end = spans["last_day"] = spans[f"day_{len(rows_per_day) - 1}"]
-    middle = start + (end - start + 1) // 2
-    spans |= {"last_day_head": (start, middle), "last_day_tail": (middle, end), "all": (0, end)}
+    spans["last_day"] = spans[f"day_{len(rows_per_day) - 1}"]
+    spans["all"] = (0, sum(rows_per_day))
     return {name: _score(labels[first:last], probabilities[first:last]) for name, (first, last) in spans.items()}
 
 
@@ -61,17 +61,24 @@ def expected_auc(ordered: FloatArray) -> float:
     return float(ordered @ below / (ordered.sum() * no_click.sum()))
 
 
-def describe(seed: int, rows_per_day: tuple[int, ...], best: dict[str, Attainable]) -> dict[str, Any]:
-    """Content of teacher.json."""
-    return {
-        "description": "Planted click log: the best attainable scores are those of the true click probabilities on the "
-        "labels drawn from them. last_day_head is the first half of the last day, rounded up; last_day_tail the rest.",
-        "generator_version": GENERATOR_VERSION,
-        "seed": seed,
-        "rows": sum(rows_per_day),
-        "rows_per_day": rows_per_day,
-        "click_rate": best["all"].click_rate,
-        "best_auc": best["last_day"].auc,
-        "best_log_loss": best["last_day"].log_loss,
-        "attainable": {name: asdict(scores) for name, scores in best.items()},
-    }
+def describe(seed: int, digests: Sequence[str], best: dict[str, Attainable]) -> TeacherRecord:
+    """Content of teacher.json, given the SHA-256 of each day file."""
+    days = [best[f"day_{day}"] for day in range(len(digests))]
+    return TeacherRecord(
+        generator_version=GENERATOR_VERSION,
+        description="Planted click log: the best attainable scores of a day are those of the true click probabilities "
+        "on the labels that were drawn from them.",
+        seed=seed,
+        rows=best["all"].rows,
+        files=tuple(
+            TeacherFile(
+                name=f"day_{number}",
+                rows=day.rows,
+                sha256=digest,
+                best_auc=day.auc,
+                best_log_loss=day.log_loss,
+                click_rate=day.click_rate,
+            )
+            for number, (digest, day) in enumerate(zip(digests, days, strict=True))
+        ),
+    )

@@ -139,11 +139,11 @@ def _add_preset(command: argparse.ArgumentParser) -> None:
 
 
 def _sample(arguments: Arguments) -> None:
-    from data_prep.planted import write_sample
+    from data_prep.sample import make_sample
     from dlrm_core.console import ConsoleProgress
 
-    record = write_sample(
-        arguments.out, rows=arguments.rows, days=arguments.days, seed=arguments.seed, progress=ConsoleProgress()
+    record = make_sample(
+        out=arguments.out, rows=arguments.rows, days=arguments.days, seed=arguments.seed, progress=ConsoleProgress()
     )
     _say(
         f"{arguments.rows:,} rows in {arguments.days} files, best attainable AUC on the last day {record.best_auc:.6f}"

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,17 @@ class Plan:
     train: list[str]
     test: list[str]
     overrides: list[str]
+    runs: str = ""
+    html: str = ""
+
+    @property
+    def page(self) -> Path:
+        """Where the report page goes; the notebooks' pages go beside it."""
+        return Path(self.html) if self.html else report_path()
 
     def parameters(self, notebook: str) -> dict[str, Any]:
         """What a notebook is given; names that it does not take are left out."""
-        offered = {"preset": self.preset, "train": self.train, "test": self.test, "overrides": self.overrides}
-        return {name: value for name, value in offered.items() if name in SCHEMAS[notebook].model_fields}
+        return {name: value for name, value in asdict(self).items() if name in SCHEMAS[notebook].model_fields}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"failed: {error}")
         _say("what is done stays done; mend the cause and give the same command again")
         return 1
-    _say(f"done in {time.monotonic() - start:.0f} s: open {shown(report_path())} in a browser")
+    _say(f"done in {time.monotonic() - start:.0f} s: open {shown(plan.page)} in a browser")
     return 0
 
 
@@ -83,7 +89,7 @@ def run_stage(notebook: str, plan: Plan) -> bool:
     if reason is not None:
         marker.write(status="failed", key=key, reason=reason)
         raise KitError(f"{notebook}: {reason}; see {shown(output)}")
-    render(output, home() / "reports" / "build" / f"{notebook}.html")
+    render(output, plan.page.with_name(f"{notebook}.html"))
     # Outputs as the notebook listed them; the key is what the inputs are now, after the notebook made some of them.
     marker.write(
         status="finished",
@@ -211,8 +217,10 @@ def _plan(argv: Sequence[str] | None) -> Plan:
         metavar="key.path=value",
         help="training values",
     )
+    parser.add_argument("--runs", default="", metavar="DIR", help="folder for results (default: runs/PRESET)")
+    parser.add_argument("--html", default="", metavar="HTML", help="report page (default: reports/build/index.html)")
     arguments = parser.parse_args(argv)
-    return Plan(arguments.preset, arguments.train, arguments.test, arguments.overrides)
+    return Plan(**vars(arguments))
 
 
 def _say(line: str) -> None:

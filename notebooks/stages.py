@@ -125,7 +125,7 @@ def _split(folder: Path, files: list[Path], progress: Progress) -> Raw:
 
 
 def _sample(folder: Path, preset: Preset, progress: Progress) -> Raw:
-    from data_prep.planted import write_sample
+    from data_prep.sample import make_sample
 
     sample = preset.sample
     if sample is None:
@@ -138,7 +138,7 @@ def _sample(folder: Path, preset: Preset, progress: Progress) -> Raw:
         Marker(folder, "sample"),
         key,
         raw,
-        lambda: write_sample(raw, rows=sample.rows, days=sample.days, seed=sample.seed, progress=progress),
+        lambda: make_sample(out=raw, rows=sample.rows, days=sample.days, seed=sample.seed, progress=progress),
     )
     days = [raw / f"day_{day}" for day in range(sample.days)]
     return Raw(days[:-1], days[-1:], planted=True)

@@ -71,7 +71,8 @@ def explain(error: ValidationError, model: type[BaseModel], source: str) -> KitE
         return KitError(f"{source}: key '{path}' is missing")
     came = repr(fault["input"])
     came = came if len(came) <= 80 else came[:77] + "..."
-    return KitError(f"{source}: '{path}' is {came}; {fault['msg'][:1].lower()}{fault['msg'][1:]}")
+    message = fault["msg"].removeprefix("Value error, ")
+    return KitError(f"{source}: '{path}' is {came}; {message[:1].lower()}{message[1:]}")
 
 
 def _known_names(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

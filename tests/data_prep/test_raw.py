@@ -1,0 +1,136 @@
+import gzip
+import time
+
+import pytest
+
+from data_prep.raw import count_lines, find_fault, has_foreign_characters, read_blocks
+from dlrm_core.schema.errors import KitError
+from tests.conftest import random_rows, raw_line, write_raw
+
+ROWS = random_rows(40, seed=3)
+BLOCK_SIZES = [1, 7, 64, 257, 5000, 1 << 20]
+
+
+def joined(path, block_bytes):
+    return b"".join(block.data for block in read_blocks(path, block_bytes))
+
+
+@pytest.mark.parametrize("block_bytes", BLOCK_SIZES)
+@pytest.mark.parametrize("name", ["raw", "raw.gz"])
+@pytest.mark.parametrize("last_end", [True, False])
+def test_blocks_hold_all_lines_whatever_their_size(tmp_path, block_bytes, name, last_end):
+    path = write_raw(tmp_path / name, ROWS, last_end=last_end)
+    blocks = list(read_blocks(path, block_bytes))
+    assert b"".join(block.data for block in blocks).decode() == "".join(f"{row}\n" for row in ROWS)
+    line = 1
+    for block in blocks:
+        assert block.first_line == line
+        assert block.num_lines == block.data.count(b"\n")
+        assert block.data.endswith(b"\n")
+        line += block.num_lines
+    assert line == len(ROWS) + 1
+
+
+def test_gzip_is_told_by_its_bytes_not_its_name(tmp_path):
+    zipped = write_raw(tmp_path / "a.gz", ROWS).rename(tmp_path / "day_0")
+    plain = write_raw(tmp_path / "plain", ROWS).rename(tmp_path / "plain.gz")
+    assert joined(zipped, 1000) == joined(plain, 1000)
+
+
+def test_gzip_of_several_members_is_read_to_its_end(tmp_path):
+    halves = ["\n".join(ROWS[:13]) + "\n" + ROWS[13][:30], ROWS[13][30:] + "\n" + "\n".join(ROWS[14:])]
+    path = tmp_path / "day.gz"
+    path.write_bytes(b"".join(gzip.compress(half.encode()) for half in halves))
+    assert joined(path, 500).decode().splitlines() == ROWS
+    assert count_lines(path) == len(ROWS)
+
+
+@pytest.mark.parametrize("last_end", [True, False])
+def test_single_row(tmp_path, last_end):
+    assert count_lines(write_raw(tmp_path / "one", ROWS[:1], last_end=last_end)) == 1
+
+
+@pytest.mark.parametrize("block_bytes", BLOCK_SIZES)
+@pytest.mark.parametrize(("fields", "broken"), [(39, ROWS[22].rpartition("\t")[0]), (41, ROWS[22] + "\t"), (1, "")])
+def test_wrong_number_of_fields_is_told_with_its_line(tmp_path, block_bytes, fields, broken):
+    path = write_raw(tmp_path / "raw", [*ROWS[:22], broken, *ROWS[23:]])
+    with pytest.raises(KitError, match=rf"raw:23: has {fields} fields; 40 are needed"):
+        list(read_blocks(path, block_bytes))
+
+
+@pytest.mark.parametrize("block_bytes", BLOCK_SIZES)
+def test_fault_in_a_field_is_told_with_line_and_column(tmp_path, block_bytes):
+    path = write_raw(tmp_path / "raw", [*ROWS[:30], raw_line(I7="1.5"), *ROWS[31:]])
+    blocks = list(read_blocks(path, block_bytes))
+    faults = [find_fault(block) for block in blocks]
+    assert [str(fault) for fault in faults if fault] == [
+        f"{path}:31: column I7 holds '1.5'; an integer of 32 bits or nothing is needed"
+    ]
+    assert [block for block in blocks if has_foreign_characters(block)] == [
+        block for block, fault in zip(blocks, faults, strict=True) if fault
+    ]
+
+
+@pytest.mark.parametrize("cut", [1, 4, 8, 12, 200])
+def test_truncated_gzip(tmp_path, cut):
+    path = write_raw(tmp_path / "day.gz", ROWS)
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(KitError, match=r"day\.gz:\d+: .*breaks off or is damaged.*fetch the file again"):
+        list(read_blocks(path))
+
+
+@pytest.mark.parametrize("kept", [2, 3, 9, 10])
+def test_gzip_that_ends_in_its_header(tmp_path, kept):
+    path = write_raw(tmp_path / "day.gz", ROWS)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(KitError, match=r"day\.gz:1: .*breaks off"):
+        list(read_blocks(path))
+
+
+def test_line_told_for_a_truncated_gzip_follows_the_lines_that_were_read(tmp_path):
+    path = write_raw(tmp_path / "day.gz", random_rows(400, seed=4))
+    path.write_bytes(path.read_bytes()[:-100])
+    num_read = 0
+    with pytest.raises(KitError) as caught:  # noqa: PT012
+        for block in read_blocks(path, 4096):
+            num_read += block.num_lines
+    assert num_read > 100
+    assert f"day.gz:{num_read + 1}:" in str(caught.value)
+
+
+def test_damaged_gzip(tmp_path):
+    whole = bytearray(write_raw(tmp_path / "day.gz", ROWS).read_bytes())
+    checksum = whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:]
+    for name, data in {"checksum": checksum, "tail": whole + b"text"}.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        with pytest.raises(KitError, match=rf"{name}:\d+: .*damaged"):
+            list(read_blocks(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda _: None, "no such file"),
+        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: path.touch(), "is empty"),
+        (lambda path: path.write_bytes(gzip.compress(b"")), "holds no rows"),
+    ],
+    ids=["missing", "folder", "empty", "empty gzip"],
+)
+def test_files_without_rows(tmp_path, make, said):
+    path = tmp_path / "raw"
+    make(path)
+    with pytest.raises(KitError, match=said) as caught:
+        list(read_blocks(path))
+    assert str(path) in str(caught.value)
+    assert "needed" in str(caught.value)
+
+
+def test_a_long_line_without_an_end_is_refused_in_linear_time(tmp_path):
+    path = tmp_path / "binary"
+    path.write_bytes(b"x" * (1 << 21))
+    start = time.perf_counter()
+    with pytest.raises(KitError, match=r"binary:1: has 1 fields"):
+        list(read_blocks(path, 1 << 16))
+    assert time.perf_counter() - start < 5
