@@ -7,7 +7,7 @@ import polars as pl
 from data_prep.raw import CATEGORICAL, COLUMNS, LABEL, NUMERICAL, Block, find_fault, has_foreign_characters
 
 NAME = "polars"
-_TEXT_SCHEMA = {LABEL: pl.Int8} | dict.fromkeys(NUMERICAL, pl.Int32) | dict.fromkeys(CATEGORICAL, pl.String)
+_TEXT_SCHEMA = {LABEL: pl.String} | dict.fromkeys(NUMERICAL, pl.Int32) | dict.fromkeys(CATEGORICAL, pl.String)
 
 
 def parse(block: Block) -> pl.DataFrame:
@@ -43,7 +43,7 @@ def _parse_fast(block: Block) -> pl.DataFrame | None:
     except (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError):
         return None
     widths_sound = text.select(pl.all_horizontal((pl.col(CATEGORICAL).str.len_bytes() == 8).all())).item()
-    labels_sound = codes.select(pl.col(LABEL).is_in([0, 1]).all() & pl.col(LABEL).is_not_null().all()).item()
+    labels_sound = text.select(pl.col(LABEL).is_in(["0", "1"], nulls_equal=True).all()).item()
     if codes.height != block.num_lines or not widths_sound or not labels_sound:
         return None
-    return codes.select(COLUMNS)
+    return codes.select(pl.col(LABEL).cast(pl.Int8), *COLUMNS[1:])

@@ -1,6 +1,7 @@
 """Raw text files -> a prepared data set: parse and count, number, encode, write."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +26,13 @@ from dlrm_core.schema.dataset import (
     read_dataset,
 )
 from dlrm_core.schema.errors import KitError
-from dlrm_core.schema.files import input_file, make_output_folder, sha256_bytes, sha256_file, write_atomic
+from dlrm_core.schema.files import input_file, keep_apart, make_output_folder, sha256_bytes, sha256_file, write_atomic
 from dlrm_core.schema.progress import Progress, silent
 from dlrm_core.schema.record import Metric, Recorder, recording
 
 SplitName = Literal["train", "validation", "test"]
 MERGE_EVERY = 16
+_OURS = re.compile(r"(label|numerical|cat_\d+)\.bin(\.part)?")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def prepare(
             raise KitError(f"no {name} files; name at least one with --{name}")
     for path in (path for paths in files.values() for path in paths):
         input_file(path, "a raw Criteo file")
+    keep_apart((path for paths in files.values() for path in paths), out)
+    _refuse_strangers(out)
     make_output_folder(out)
     config = (
         preparation.model_dump() | {"engine": engine} | {name: [p.name for p in paths] for name, paths in files.items()}
@@ -99,7 +103,7 @@ def prepare(
     with recording(
         out,
         "prepare",
-        name=out.name,
+        name=out.resolve().name,
         repeat=_repeat(files, preparation),
         config=config,
         seeds={"shuffle": preparation.shuffle_seed},
@@ -110,6 +114,16 @@ def prepare(
             return _prepare(_Job(files, work, preparation, progress), out, recorder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def _refuse_strangers(out: Path) -> None:
+    """The folders of the splits are replaced whole: nothing but our own files may lie there."""
+    for folder in (out / name for name in SPLITS):
+        if folder.exists() and not folder.is_dir():
+            raise KitError(f"{folder}: is a file, where the {folder.name} part goes; name another --out")
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if not _OURS.fullmatch(path.name):
+                raise KitError(f"{path}: is not of a prepared data set, whose folder is replaced; name another --out")
 
 
 def _prepare(job: _Job, out: Path, recorder: Recorder) -> DatasetSpec:
@@ -183,7 +197,7 @@ def _write_split(
     holdback = rows // 10 if name == "train" and not job.files["validation"] else 0
     seed = job.preparation.shuffle_seed if name == "train" else None
     positions = np.arange(rows, dtype=np.int64) if seed is None else shuffled_positions(rows, holdback, seed)
-    writer = SplitWriter(job.work / name, rows, len(NUMERICAL), features)
+    writer = SplitWriter(job.work / name, rows, NUMERICAL, features)
     start = 0
     for frame in _encoded(parsed.blocks[name], vocabularies, job.preparation):
         stop = start + len(frame)
@@ -228,12 +242,6 @@ def _describe(
         for c, v in vocabularies.items()
     }
     vocabulary_digest = sha256_bytes(json.dumps(values).encode())
-    identity = {
-        "features": [feature.model_dump() for feature in features],
-        "preparation": preparation.model_dump(),
-        "vocabulary": vocabulary_digest,
-        "splits": {name: split.model_dump(exclude={"sources"}) for name, split in splits.items()},
-    }
     return DatasetSpec(
         numerical=NUMERICAL,
         categorical=features,
@@ -241,7 +249,7 @@ def _describe(
         engine=polars_engine.NAME,
         vocabulary_digest=vocabulary_digest,
         splits=splits,  # type: ignore[arg-type]
-        digest=sha256_bytes(json.dumps(identity, sort_keys=True).encode()),
+        digest=DatasetSpec.digest_of(features, preparation, vocabulary_digest, splits),
     )
 
 

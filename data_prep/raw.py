@@ -24,9 +24,9 @@ COLUMNS = (LABEL, *NUMERICAL, *CATEGORICAL)
 NUM_TABS = len(COLUMNS) - 1
 BLOCK_BYTES = 32 << 20
 
-_INTEGER = re.compile(rb"-?[0-9]{1,10}")
+_INTEGER = re.compile(rb"(-?)0*([0-9]{1,10})")
 _HEX = re.compile(rb"[0-9a-f]{8}")
-_INT32_LARGEST = 2**31 - 1
+_INT32 = range(-(2**31), 2**31)
 # Of the characters, only these can stand in a sound file; one other character sends the block to the slow check.
 _SOUND = bytes(range(0x30, 0x3A)) + bytes(range(0x61, 0x67)) + b"-\t\n"
 
@@ -69,11 +69,6 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
         raise KitError(f"{path}: holds no rows; a raw Criteo file is needed")
 
 
-def count_lines(path: Path) -> int:
-    """Lines of a plain or gzip file; a last line without a newline counts."""
-    return sum(block.num_lines for block in read_blocks(path))
-
-
 def has_foreign_characters(block: Block) -> bool:
     """Whether a character occurs that no sound file holds (so :func:`find_fault` must look)."""
     return bool(block.data.translate(None, _SOUND))
@@ -81,7 +76,7 @@ def has_foreign_characters(block: Block) -> bool:
 
 def find_fault(block: Block) -> KitError | None:
     """The first field of the block that is not as the format asks, as an error with file, line and column; or None."""
-    for offset, text in enumerate(block.data.splitlines()):
+    for offset, text in enumerate(block.data[:-1].split(b"\n")):
         for column, field in zip(COLUMNS, text.split(b"\t"), strict=True):
             wanted = _wanted(column, field)
             if wanted:
@@ -98,7 +93,8 @@ def _wanted(column: str, field: bytes) -> str | None:
     if not field:
         return None
     if column in NUMERICAL:
-        sound = _INTEGER.fullmatch(field) and -_INT32_LARGEST <= int(field) <= _INT32_LARGEST
+        match = _INTEGER.fullmatch(field)
+        sound = match is not None and int(match[1] + match[2]) in _INT32
         return None if sound else "an integer of 32 bits or nothing"
     return None if _HEX.fullmatch(field) else "a category of 8 hexadecimal digits (0-9, a-f) or nothing"
 

@@ -42,7 +42,11 @@ def _metrics(record: SampleRecord) -> tuple[Metric, ...]:
         Metric(name="click_rate", value=record.click_rate, unit="clicks per row", split="all", selection="all days"),
         Metric(name="best_auc", value=record.best_auc, unit="1", split=test, selection="true click probabilities"),
         Metric(
-            name="best_log_loss", value=record.best_log_loss, unit="nat", split=test, selection="true click probabilities"
+            name="best_log_loss",
+            value=record.best_log_loss,
+            unit="nat",
+            split=test,
+            selection="true click probabilities",
         ),
         Metric(
             name="generation_rate",

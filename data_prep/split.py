@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.raw import count_lines, read_blocks
+from data_prep.polars_engine import parse
+from data_prep.raw import read_blocks
 from dlrm_core.schema.errors import KitError
-from dlrm_core.schema.files import make_output_folder
+from dlrm_core.schema.files import keep_apart, make_output_folder
 from dlrm_core.schema.progress import Progress, silent
 from dlrm_core.schema.record import Metric, recording
 
@@ -18,9 +19,15 @@ def split_last_seventh(files: Sequence[Path], out: Path, progress: Progress = si
     Raises
     ------
     KitError
-        If a file cannot be read or is malformed, there are fewer than seven rows, or `out` cannot be written.
+        If a file cannot be read, is malformed or lies in `out`, there are fewer than seven rows, or `out` cannot be written.
     """
-    rows = sum(count_lines(path) for path in files)
+    keep_apart(files, out)
+    rows = 0
+    for path in files:
+        for block in read_blocks(path):
+            parse(block)  # a fault is told by the user's own file and line, not by those of the parts
+            rows += block.num_lines
+            progress("check", rows, 0)
     if rows < 7:
         raise KitError(
             f"{', '.join(str(f) for f in files)}: {rows} rows; at least 7 are needed to split off a test part"

@@ -11,20 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrm_core.schema.dataset import CategoricalFeature
+from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import sha256_file
 
 
 class SplitWriter:
     """Writes rows of one split to their final positions, under temporary names until :meth:`finish`."""
 
-    def __init__(self, folder: Path, rows: int, num_numerical: int, features: tuple[CategoricalFeature, ...]) -> None:
+    def __init__(
+        self, folder: Path, rows: int, numerical: tuple[str, ...], features: tuple[CategoricalFeature, ...]
+    ) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
-        self._rows = rows
+        self._numerical = numerical
         self._features = features
         self._arrays: dict[str, NDArray[np.generic]] = {
             "label.bin": self._map("label.bin", np.bool_, (rows,)),
-            "numerical.bin": self._map("numerical.bin", np.float16, (rows, num_numerical)),
+            "numerical.bin": self._map("numerical.bin", np.float16, (rows, len(numerical))),
         }
         for feature in features:
             self._arrays[feature.file] = self._map(feature.file, np.dtype(feature.dtype), (rows,))
@@ -43,11 +46,29 @@ class SplitWriter:
         numerical_BN: NDArray[np.float64],
         ids: dict[str, NDArray[np.int32]],
     ) -> None:
-        """Store a block of rows at `positions` (shape (B,)); `ids` holds one int32 array a feature name."""
+        """Store a block of rows at `positions` (shape (B,)); `ids` holds one int32 array a feature name.
+
+        Raises
+        ------
+        KitError
+            If a number is too large for float16.
+        """
         self._arrays["label.bin"][positions] = label_B.astype(np.bool_)
-        self._arrays["numerical.bin"][positions] = numerical_BN.astype(np.float16)
+        self._arrays["numerical.bin"][positions] = self._rounded(numerical_BN)
         for feature in self._features:
             self._arrays[feature.file][positions] = ids[feature.name].astype(feature.dtype)
+
+    def _rounded(self, numerical_BN: NDArray[np.float64]) -> NDArray[np.float16]:
+        with np.errstate(over="ignore"):
+            rounded = numerical_BN.astype(np.float16)
+        wrong = np.argwhere(~np.isfinite(rounded))
+        if len(wrong):
+            row, column = wrong[0]
+            raise KitError(
+                f"{self._folder.name}: column {self._numerical[column]} holds {numerical_BN[row, column]:g} after its "
+                f"transform, float16 ends at {np.finfo(np.float16).max:g}; choose a logarithmic numerical_transform"
+            )
+        return rounded
 
     def finish(self) -> dict[str, str]:
         """Flush, give every file its final name, and return each one's SHA-256."""

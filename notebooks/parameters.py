@@ -136,7 +136,8 @@ def validate(notebook: str, values: dict[str, Any]) -> Any:
         return schema(**values)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        raise KitError(f"{notebook}: parameter '{fault['loc'][0]}' is {fault['input']!r}; {fault['msg'].removeprefix('Value error, ')}") from None
+        needed = fault["msg"].removeprefix("Value error, ")
+        raise KitError(f"{notebook}: parameter '{fault['loc'][0]}' is {fault['input']!r}; {needed}") from None
 
 
 def check(notebook: str) -> Any:

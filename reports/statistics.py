@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.stats import t
 
 from dlrm_core.metrics import Difference, auc_difference, log_loss_difference
 from reports.grouping import Model, Variant
@@ -94,7 +95,7 @@ def over_seeds(values: Sequence[float]) -> OverSeeds:
     n, mean = len(values), float(np.mean(values))
     interval = None
     if n >= MIN_SEEDS:
-        reach = t_quantile(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+        reach = float(t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
         interval = (mean - reach, mean + reach)
     return OverSeeds(n, mean, min(values), max(values), interval)
 
@@ -113,30 +114,6 @@ def fraction_of_way(auc: float, best: float) -> float:
     0.5
     """
     return (auc - 0.5) / (best - 0.5)
-
-
-def t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
-    """The t with P(|T| <= t) = `confidence` for Student's T, by bisection (what SciPy has as ``t.ppf``).
-
-    >>> round(t_quantile(2), 4)
-    4.3027
-    """
-    low, high = 0.0, 1e4
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_within(middle, degrees) < confidence else (low, middle)
-    return high
-
-
-def _t_within(t: float, degrees: int) -> float:
-    """P(|T| <= t), Abramowitz and Stegun 26.7.3 and 26.7.4."""
-    theta, odd = math.atan(t / math.sqrt(degrees)), degrees % 2
-    term, factor, total = (math.cos(theta), 2, 0.0) if odd else (1.0, 1, 0.0)
-    for _ in range(degrees // 2):
-        total += term
-        term *= factor / (factor + 1) * math.cos(theta) ** 2
-        factor += 2
-    return 2 / math.pi * (theta + math.sin(theta) * total) if odd else math.sin(theta) * total
 
 
 def _sign(difference: Difference) -> int:

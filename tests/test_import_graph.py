@@ -41,7 +41,7 @@ FOR_TYPES: dict[str, tuple[str, ...]] = {"dlrm_core.console": ("dlrm_core.train"
 OTHERS: dict[str, tuple[str, ...]] = {
     "torch": ("dlrm_core.ops", "dlrm_core.model", "dlrm_core.data", "dlrm_core.train"),
     "numpy": ("dlrm_core", "data_prep", "reports", "notebooks"),
-    "scipy": (METRICS, "dlrm_core.baselines"),
+    "scipy": (METRICS, "dlrm_core.baselines", "reports.statistics"),
     "sklearn": ("dlrm_core.baselines", "data_prep.planted_best"),
     "safetensors": ("dlrm_core.train", "reports"),
     "pydantic": (SCHEMA, "notebooks"),

@@ -43,6 +43,11 @@ class Dlrm(nn.Module):
         Probability of zeroing an activation of the top MLP's hidden layers in training.
     seed : int
         Seed of the initialisation.
+
+    Raises
+    ------
+    ValueError
+        If an alternative is unknown or the layer sizes do not fit together.
     """
 
     first_row: Tensor
@@ -64,6 +69,11 @@ class Dlrm(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        _check_choices(interaction=interaction, interaction_pad=interaction_pad, output_init=output_init)
+        if bottom_mlp_sizes[-1] != embedding_dim or top_mlp_sizes[-1] != 1:
+            raise ValueError(
+                f"the MLPs end in {bottom_mlp_sizes[-1]} and {top_mlp_sizes[-1]}; embedding_dim {embedding_dim} and 1 are needed"
+            )
         generator = torch.Generator().manual_seed(seed)
         self.cardinalities = tuple(cardinalities)
         self.interaction = interaction
@@ -118,6 +128,19 @@ class Dlrm(nn.Module):
     def tables(self) -> list[Tensor]:
         """Each table, a view of shape (rows, D), in feature order."""
         return list(self.table_VD.split(self.cardinalities))
+
+
+CHOICES = {
+    "interaction": ("dot", "cat"),
+    "interaction_pad": ("multiple_of_8", "one_column"),
+    "output_init": ("uniform", "normal"),
+}
+
+
+def _check_choices(**chosen: str) -> None:
+    for name, value in chosen.items():
+        if value not in CHOICES[name]:
+            raise ValueError(f"{name} is {value!r}; one of {', '.join(CHOICES[name])} is needed")
 
 
 def _layers(inputs: int, sizes: Sequence[int], generator: torch.Generator) -> nn.ModuleList:

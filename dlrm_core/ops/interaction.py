@@ -12,8 +12,17 @@ def pad_width(raw_width: int, pad: str) -> int:
 
     >>> pad_width(128 + 351, "multiple_of_8"), pad_width(16 + 351, "multiple_of_8"), pad_width(16 + 351, "one_column")
     (1, 1, 1)
+
+    Raises
+    ------
+    ValueError
+        If `pad` is neither.
     """
-    return 1 if pad == "one_column" else -raw_width % 8
+    if pad == "one_column":
+        return 1
+    if pad == "multiple_of_8":
+        return -raw_width % 8
+    raise ValueError(f"pad is {pad!r}; 'multiple_of_8' or 'one_column' is needed")
 
 
 def dot_width(num_features: int, dim: int, pad: str) -> int:
@@ -45,7 +54,7 @@ def dot_interaction(x_BFD: Tensor, pad: str = "multiple_of_8") -> Tensor:
     Raises
     ------
     ValueError
-        If `x_BFD` is not three-dimensional or has no feature.
+        If `x_BFD` is not three-dimensional or has no feature, or `pad` is unknown.
     """
     if x_BFD.ndim != 3 or x_BFD.shape[1] < 1:
         raise ValueError(f"x_BFD has shape {tuple(x_BFD.shape)}; (B, F, D) with F >= 1 is needed")

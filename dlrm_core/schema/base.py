@@ -1,17 +1,20 @@
 """The parent of every schema: strict, frozen, and an unknown key is an error that names the nearest known one."""
 
 import difflib
-from typing import Any, Self, TypeVar
+import json
+import re
+from typing import Any, Self, TypeVar, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dlrm_core.schema.errors import KitError
 
 
 class Strict(BaseModel):
-    """Frozen model without coercion; unknown keys are refused."""
+    """Frozen model without coercion; unknown keys and numbers that are not finite are refused."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes, *, source: str) -> Self:
@@ -29,17 +32,14 @@ class Strict(BaseModel):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], *, source: str) -> Self:
-        """Validate plain data (as YAML gives it: lists for tuples are accepted).
+        """Validate plain data, as strictly as :meth:`from_json`: lists stand for tuples, whole numbers may be floats.
 
         Raises
         ------
         KitError
             If the data does not fit the schema; the message names `source` and the field.
         """
-        try:
-            return cls.model_validate(values, strict=False)
-        except ValidationError as error:
-            raise explain(error, cls, source) from None
+        return cls.from_json(json.dumps(values, default=str), source=source)
 
     def to_json(self) -> str:
         """Canonical JSON text: two-space indent, final newline."""
@@ -47,6 +47,32 @@ class Strict(BaseModel):
 
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, but 1e-3 is a number, as in YAML 1.2, not a text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+"), list("-+.0123456789")
+)
+
+
+def parse_yaml(text: str, *, source: str) -> Any:
+    """Plain data from YAML.
+
+    >>> parse_yaml("{lr: 1e-3, sizes: [4, 1]}", source="an example")
+    {'lr': 0.001, 'sizes': [4, 1]}
+
+    Raises
+    ------
+    KitError
+        If the text is not YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise KitError(f"{source}: is not YAML ({str(error).splitlines()[0]})") from None
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -78,7 +104,15 @@ def explain(error: ValidationError, model: type[BaseModel], source: str) -> KitE
 def _known_names(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     current: Any = model
     for part in path:
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is not None:
-            current = field.annotation
-    return list(getattr(current, "model_fields", {}))
+        fields = getattr(_schema_in(current), "model_fields", {})
+        inside_container = get_origin(current) in (tuple, list, dict)
+        current = _schema_in(current) if inside_container or part not in fields else fields[part].annotation
+    return list(getattr(_schema_in(current), "model_fields", {}))
+
+
+def _schema_in(annotation: Any) -> Any:
+    """The schema that an annotation holds: X for X itself, `X | None`, `tuple[X, ...]` and `dict[str, X]`; None if none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_schema_in(argument) for argument in get_args(annotation))
+    return next((schema for schema in found if schema is not None), None)

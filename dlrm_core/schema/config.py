@@ -4,10 +4,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
-from dlrm_core.schema.base import Strict, nearest
+from dlrm_core.schema.base import Strict, nearest, parse_yaml
 from dlrm_core.schema.dataset import Preparation
 from dlrm_core.schema.errors import KitError
 
@@ -129,7 +128,7 @@ class Preset(Strict):
     description: str
     sample: SampleConfig | None
     prepare: Preparation
-    train: TrainConfig
+    train: TrainConfig = TrainConfig()
     baselines: BaselinesConfig = BaselinesConfig()
 
 
@@ -155,16 +154,16 @@ def load_preset(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Prese
         If there is no such preset, or it or an override does not fit the schema.
     """
     text, source = _preset_text(name)
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise KitError(f"{source}: is not YAML ({str(error).splitlines()[0]})") from None
+    values = parse_yaml(text, source=source)
     if not isinstance(values, dict):
         raise KitError(f"{source}: holds {type(values).__name__}, a mapping is needed")
-    train = values.setdefault("train", {})
+    preset = Preset.from_dict(values, source=source)
+    if not overrides:
+        return preset
+    changed = preset.model_dump(mode="json")
     for override in overrides:
-        _apply(train, override)
-    return Preset.from_dict(values, source=source if not overrides else f"{source} with --set {' '.join(overrides)}")
+        _apply(changed["train"], override)
+    return Preset.from_dict(changed, source=f"{source} with --set {' '.join(overrides)}")
 
 
 def _preset_text(name: str) -> tuple[str, str]:
@@ -172,7 +171,10 @@ def _preset_text(name: str) -> tuple[str, str]:
         path = Path(name)
         if not path.is_file():
             raise KitError(f"{name}: no such preset file")
-        return path.read_text(), name
+        try:
+            return path.read_text(encoding="utf-8"), name
+        except UnicodeDecodeError:
+            raise KitError(f"{name}: is not a text in UTF-8; a preset's YAML is needed") from None
     if name not in preset_names():
         raise KitError(f"unknown preset {name!r}{nearest(name, preset_names())}; presets: {', '.join(preset_names())}")
     return (resources.files("dlrm_core") / "presets" / f"{name}.yaml").read_text(), f"preset {name}"
@@ -183,11 +185,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not equals or not path:
         raise KitError(f"--set {override}: key.path=value is needed, for example --set seed=3")
     *parents, last = path.strip().split(".")
-    for key in parents:
+    for depth, key in enumerate(parents, 1):
         values = values.setdefault(key, {})
         if not isinstance(values, dict):
-            raise KitError(f"--set {override}: '{key}' is not a section")
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise KitError(f"--set {override}: the value is not YAML") from None
+            raise KitError(f"--set {override}: 'train.{'.'.join(parents[:depth])}' is a value, not a section")
+    values[last] = parse_yaml(text, source=f"--set {override}: the value")

@@ -1,12 +1,14 @@
 """`dataset.json`: all that a model may know of its data."""
 
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from dlrm_core.schema.base import Strict
 from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.files import sha256_bytes
 
 SPLITS = ("train", "validation", "test")
 IdDtype = Literal["int8", "int16", "int32"]
@@ -108,13 +110,37 @@ class DatasetSpec(Strict):
         names = [feature.name for feature in self.categorical]
         if len(set(names)) != len(names):
             raise ValueError("a categorical feature stands twice")
-        for feature in self.categorical:
-            if Path(feature.file).name != feature.file:
-                raise ValueError(f"file {feature.file!r} of feature {feature.name} leaves its folder")
+        self._check_files()
         train = self.splits["train"]
         if train.holdback_rows > train.rows:
             raise ValueError(f"holdback_rows {train.holdback_rows} exceed the {train.rows} training rows")
         return self
+
+    def _check_files(self) -> None:
+        taken = {self.label_file, self.numerical_file}
+        for feature in self.categorical:
+            name = feature.file
+            if not name or name == ".." or Path(name).name != name:
+                raise ValueError(f"file {name!r} of feature {feature.name} leaves its folder, or is none")
+            if name in taken:
+                raise ValueError(f"file {name!r} of feature {feature.name} belongs to another column too")
+            taken.add(name)
+
+    @staticmethod
+    def digest_of(
+        features: tuple[CategoricalFeature, ...],
+        preparation: Preparation,
+        vocabulary_digest: str,
+        splits: dict[Any, Split],
+    ) -> str:
+        """SHA-256 of what decides the meaning of the files, and of their bytes; not of the names of the raw files."""
+        identity = {
+            "features": [feature.model_dump() for feature in features],
+            "preparation": preparation.model_dump(),
+            "vocabulary": vocabulary_digest,
+            "splits": {name: split.model_dump(exclude={"sources"}) for name, split in splits.items()},
+        }
+        return sha256_bytes(json.dumps(identity, sort_keys=True).encode())
 
     @property
     def cardinalities(self) -> dict[str, int]:
@@ -129,12 +155,12 @@ class DatasetSpec(Strict):
 
 
 def read_dataset(folder: Path) -> DatasetSpec:
-    """Read DATA/dataset.json and check that every file has the length that its rows ask for.
+    """Read DATA/dataset.json; check that every file has the length that its rows ask for, and the description its digest.
 
     Raises
     ------
     KitError
-        If it is missing or malformed, or a file is missing or has another length.
+        If it is missing, malformed or changed, or a file is missing or has another length.
     """
     path = folder / "dataset.json"
     if not path.is_file():
@@ -150,4 +176,10 @@ def read_dataset(folder: Path) -> DatasetSpec:
                     f"{target}: holds {target.stat().st_size} bytes, {split.rows} rows of {width} bytes are "
                     f"{split.rows * width}; the file is damaged, run `dlrm prepare` again"
                 )
+    found = spec.digest_of(spec.categorical, spec.preparation, spec.vocabulary_digest, spec.splits)
+    if found != spec.digest:
+        raise KitError(
+            f"{path}: its digest is {spec.digest[:12]}..., what it describes has {found[:12]}...; it was changed after "
+            "`dlrm prepare` wrote it, run that again"
+        )
     return spec

@@ -44,6 +44,8 @@ def source_digest(rooms: tuple[str, ...] = ROOMS) -> str:
     digest = hashlib.sha256()
     root = project_root()
     for room in rooms:
+        if not (root / room).exists():
+            raise ValueError(f"{room}: no such room in {root}")
         for path in [root / room] if (root / room).is_file() else sorted((root / room).rglob("*")):
             relative = path.relative_to(root)
             if path.suffix in {".py", ".yaml", ".css", ".js"} and "build" not in relative.parts:

@@ -54,9 +54,9 @@ def make_output_folder(path: Path) -> None:
     KitError
         If `path` is a file, or the folder cannot be created or written.
     """
-    if path.exists() and not path.is_dir():
-        raise KitError(f"{path}: is a file, a folder is needed for the output; name another --out")
     try:
+        if path.exists() and not path.is_dir():
+            raise KitError(f"{path}: is a file, a folder is needed for the output; name another --out")
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".write-test.{os.getpid()}"
         probe.touch()
@@ -67,6 +67,20 @@ def make_output_folder(path: Path) -> None:
         ) from None
 
 
+def keep_apart(inputs: Iterable[Path], out: Path) -> None:
+    """Make sure that writing to the folder `out` cannot touch an input.
+
+    Raises
+    ------
+    KitError
+        If an input lies in `out` or is `out` itself.
+    """
+    folder = out.resolve()
+    for path in inputs:
+        if path.resolve().is_relative_to(folder):
+            raise KitError(f"{path}: lies in the output folder {out}, which may replace it; name another --out")
+
+
 def input_file(path: Path, what: str) -> Path:
     """`path` itself, if it is a readable, non-empty regular file.
 
@@ -75,7 +89,11 @@ def input_file(path: Path, what: str) -> Path:
     KitError
         If it is missing, a folder, empty or unreadable.
     """
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise KitError(f"{path}: cannot be looked up ({error.strerror}); {what} is needed") from None
+    if not exists:
         raise KitError(f"{path}: no such file; {what} is needed")
     if path.is_dir():
         raise KitError(f"{path}: is a folder, {what} is needed; name the files in it")

@@ -1,5 +1,6 @@
 """`run.json`: what a command did, with what, and what came out; written atomically from its start to its end."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,8 +147,18 @@ def recording(
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, KitError):
-        return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "interrupted by the user"
-    return f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, KitError) else f"{type(error).__name__}: {error}"
+    return without_folders(text)
+
+
+def without_folders(text: str) -> str:
+    """`text` with the folders of absolute paths left out: a record must not say where on whose machine it was made.
+
+    >>> without_folders("/home/somebody/day_0:17: has 38 fields")
+    'day_0:17: has 38 fields'
+    """
+    for place in {str(Path.cwd()), str(Path.home())} - {"/"}:
+        text = text.replace(f"{place}/", "")
+    return re.sub(r"(?<![\w.~-])/(?:[^/\s:;,'\"()]+/)+(?=[^/\s])", "", text)

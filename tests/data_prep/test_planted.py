@@ -1,5 +1,4 @@
-import json
-import math
+import hashlib
 import re
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from data_prep.planted_best import attainable
 from data_prep.planted_rows import CARDINALITIES, INTEGER_MISSING, draw_features, rank_probabilities
 from data_prep.planted_teacher import build_teacher, load_teacher
 from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.teacher import read_teacher
 
 ROWS, DAYS, SEED = 70_001, 2, 5  # two chunks a day
 
@@ -123,21 +123,20 @@ def test_interactions_have_no_main_effect():
 
 def test_stored_teacher_is_true_of_the_raw_rows(sample):
     out, record = sample
-    stored = json.loads((out / "teacher" / "teacher.json").read_text())
+    stored = read_teacher(out / "teacher" / "teacher.json")
     teacher = load_teacher(out / "teacher" / "teacher.npz")
     labels, features = read_features(teacher, record.files[-1])
     probabilities = teacher.probabilities(features)
     likelihood = np.where(labels, probabilities, 1 - probabilities)
-    assert stored["best_log_loss"] == record.best_log_loss == pytest.approx(-np.log(likelihood).mean(), rel=1e-12)
-    assert stored["best_auc"] == record.best_auc == stored["attainable"]["last_day"]["auc"]
-    head = stored["attainable"]["last_day_head"]
-    assert head["rows"] == math.ceil(len(labels) / 2)
-    expected = slow_auc(labels[: head["rows"]], probabilities[: head["rows"]])
-    assert head["auc"] == pytest.approx(expected, rel=1e-12)
-    assert stored["rows"] == ROWS
-    assert stored["seed"] == SEED == teacher.seed
-    assert set(stored["attainable"]) == {"day_0", "day_1", "last_day", "last_day_head", "last_day_tail", "all"}
-    assert labels.mean() == pytest.approx(probabilities.mean(), abs=0.01)
+    last = stored.files[-1]
+    assert last.best_log_loss == record.best_log_loss == pytest.approx(-np.log(likelihood).mean(), rel=1e-12)
+    assert last.best_auc == record.best_auc == pytest.approx(slow_auc(labels, probabilities), rel=1e-12)
+    assert [file.name for file in stored.files] == ["day_0", "day_1"]
+    assert [file.rows for file in stored.files] == list(record.rows_per_day)
+    for file, path in zip(stored.files, record.files, strict=True):
+        assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (stored.rows, stored.seed) == (ROWS, SEED) == (ROWS, teacher.seed)
+    assert last.click_rate == labels.mean() == pytest.approx(probabilities.mean(), abs=0.01)
 
 
 def test_a_wrong_teacher_is_noticed(sample, tmp_path):
@@ -157,7 +156,7 @@ def test_nothing_else_is_left(sample):
 def test_interrupted_run_leaves_no_whole_sample_and_can_be_repeated(tmp_path):
     write_sample(tmp_path, rows=900, days=4, seed=1)
 
-    def stop(done, total):
+    def stop(what, done, total):
         if done > total // 2:
             raise KeyboardInterrupt
 
@@ -171,8 +170,8 @@ def test_interrupted_run_leaves_no_whole_sample_and_can_be_repeated(tmp_path):
 
 def test_progress_is_told(tmp_path):
     told = []
-    write_sample(tmp_path, rows=400, days=2, seed=0, progress=lambda done, total: told.append((done, total)))
-    assert told == [(200, 400), (400, 400)]
+    write_sample(tmp_path, rows=400, days=2, seed=0, progress=lambda *words: told.append(words))
+    assert told == [("sample", 200, 400), ("sample", 400, 400)]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ ROWS = 23
 
 def write(folder, batches, rows=ROWS):
     """Rows 0 .. ROWS - 1 with telling contents, put in the given batches of positions."""
-    writer = SplitWriter(folder, rows, 2, FEATURES)
+    writer = SplitWriter(folder, rows, ("I1", "I2"), FEATURES)
     for positions in batches:
         row = np.asarray(positions, dtype=np.int64)
         ids = {"C1": row + 100, "C2": row + 32740, "C3": row + 32740}
@@ -48,7 +48,7 @@ def test_neither_batches_nor_their_order_matter(tmp_path):
 
 
 def test_numbers_are_rounded_to_nearest_even_float16(tmp_path):
-    writer = SplitWriter(tmp_path / "x", 1, 4, ())
+    writer = SplitWriter(tmp_path / "x", 1, ("I1", "I2", "I3", "I4"), ())
     # Neighbours of 2048 are 2 apart; 2049 and 2051 lie half way, and the even significand is 2048 and 2052.
     writer.put(np.array([0]), np.array([0], dtype=np.int8), np.array([[2049.0, 2051.0, 2049.1, -2049.0]]), {})
     writer.finish()

@@ -22,7 +22,7 @@ def plan(tmp_path):
 
 
 def replace_notebook(monkeypatch, path):
-    monkeypatch.setattr(runner, "notebook_path", lambda notebook: path)
+    monkeypatch.setattr(runner, "notebook_path", lambda _: path)
 
 
 def test_a_killed_kernel_is_a_failure_and_the_next_call_goes_on_there(make_notebook, plan, monkeypatch):
@@ -48,13 +48,16 @@ def test_a_notebook_that_does_not_reach_its_last_cell_has_not_finished(make_note
 def test_an_error_is_told_in_one_line(make_notebook, plan, monkeypatch):
     fail = 'from dlrm_core.schema.errors import KitError\nraise KitError("the reason itself")'
     replace_notebook(monkeypatch, make_notebook(PARAMETERS, fail))
-    with pytest.raises(KitError, match="^02_model_by_hand: the reason itself; see "):
+    with pytest.raises(KitError, match=r"^02_model_by_hand: the reason itself; see "):
         run_stage(HAND, plan)
 
 
 def test_a_damaged_output_is_made_again(make_notebook, plan, monkeypatch):
     made = Path(plan.runs) / "made.txt"
-    cells = f"import pathlib\npathlib.Path({str(made)!r}).write_text('x')", FINISH.replace("))", f"), [Path({str(made)!r})])")
+    cells = (
+        f"import pathlib\npathlib.Path({str(made)!r}).write_text('x')",
+        FINISH.replace("))", f"), [Path({str(made)!r})])"),
+    )
     replace_notebook(monkeypatch, make_notebook(PARAMETERS, *cells))
     assert run_stage(HAND, plan)
     made.write_text("y")
@@ -88,7 +91,11 @@ def test_the_whole_pipeline_twice_and_with_another_seed(plan, capfd):
 
 
 def snapshot(folder):
-    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and "stages" not in p.parts}
+    return {
+        str(p.relative_to(folder)): p.stat().st_mtime_ns
+        for p in folder.rglob("*")
+        if p.is_file() and "stages" not in p.parts
+    }
 
 
 def check_saved_notebook(path):
@@ -98,4 +105,7 @@ def check_saved_notebook(path):
     kinds = [output.output_type for output in curve.outputs]
     assert kinds == ["display_data", "display_data"]  # the curve and the bar
     assert "<svg" in curve.outputs[0].data["text/html"]
-    assert json.loads((Path(os.path.dirname(path)).parent / "dlrm-seed-12345" / "run.json").read_text())["status"] == "finished"
+    assert (
+        json.loads((Path(os.path.dirname(path)).parent / "dlrm-seed-12345" / "run.json").read_text())["status"]
+        == "finished"
+    )

@@ -6,7 +6,7 @@ from dlrm_core.metrics import Difference, auc_difference, log_loss_difference, r
 from reports.collect import collect
 from reports.grouping import group
 from reports.predictions import Predictions
-from reports.statistics import auc_interval, compare, fraction_of_way, over_seeds, t_quantile, verdict
+from reports.statistics import auc_interval, compare, fraction_of_way, over_seeds, verdict
 
 
 def interval(low: float, high: float) -> Difference:
@@ -46,12 +46,6 @@ def test_no_comparison_without_predictions(runs):
     (runs.root / "dlrm-seed-1" / "predictions_test.safetensors").unlink()
     only = group(collect(runs.root))[0]
     assert compare(only.variants[0], only.baselines[0]) is None
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 30, 101])
-@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
-def test_t_quantile_is_scipys(degrees, confidence):
-    assert t_quantile(degrees, confidence) == pytest.approx(stats.t.ppf(0.5 + confidence / 2, degrees), rel=1e-9)
 
 
 def test_over_seeds_is_scipys_t_interval_from_three_values_on():

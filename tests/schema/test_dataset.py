@@ -134,7 +134,7 @@ def test_a_description_that_is_no_json_object(copy, text):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(KitError, match="holds no dataset.json; make it with `dlrm prepare"):
+    with pytest.raises(KitError, match=r"holds no dataset\.json; make it with `dlrm prepare"):
         read_dataset(tmp_path / "none")
 
 
