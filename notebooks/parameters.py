@@ -70,6 +70,7 @@ class ModelByHand(_Parameters):
 class Train(_Parameters):
     """04_train."""
 
+    data: str = ""
     seed: int = Field(default=-1, ge=-1)
     baselines: bool = True
     overrides: list[str] = Field(default_factory=list)
@@ -81,6 +82,11 @@ class Train(_Parameters):
         if isinstance(value, str):
             return json.loads(value) if value.lstrip().startswith("[") else value.split()
         return value
+
+    @property
+    def data_folder(self) -> Path:
+        """The prepared data set: the one named, or what 01_prepare_data left."""
+        return Path(self.data) if self.data else self.folder / "data"
 
     def load(self) -> tuple[Preset, list[str]]:
         """The preset with the overrides applied, and those overrides, the seed among them."""

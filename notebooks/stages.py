@@ -160,11 +160,11 @@ def ensure_data(folder: Path, preset: Preset, raw: Raw, progress: Progress = sil
     return data
 
 
-def ensure_baselines(folder: Path, preset: Preset, progress: Progress = silent) -> Path:
-    """The fitted baselines, FOLDER/baselines, made if need be."""
+def ensure_baselines(folder: Path, data: Path, preset: Preset, progress: Progress = silent) -> Path:
+    """The baselines fitted on `data`, FOLDER/baselines, made if need be."""
     from dlrm_core.baselines import run_baselines
 
-    data, out = folder / "data", folder / "baselines"
+    out = folder / "baselines"
     key = fingerprint(
         data=read_dataset(data).digest, config=preset.baselines.model_dump(), sources=source_digest(BASELINE_ROOMS)
     )
@@ -186,16 +186,17 @@ def run_name(preset: Preset, overrides: list[str]) -> str:
 
 def ensure_run(
     folder: Path,
+    data: Path,
     name: str,
     preset: Preset,
     overrides: list[str],
     listener: Callable[[Any], None],
     progress: Progress = silent,
 ) -> Path:
-    """A trained and evaluated model, FOLDER/dlrm-seed-N, made if need be."""
+    """A model trained and evaluated on `data`, FOLDER/dlrm-seed-N, made if need be."""
     from dlrm_core.train.run import evaluate, train
 
-    data, run = folder / "data", folder / run_name(preset, overrides)
+    run = folder / run_name(preset, overrides)
     key = fingerprint(
         data=read_dataset(data).digest, config=preset.train.model_dump(), sources=source_digest(MODEL_ROOMS)
     )
