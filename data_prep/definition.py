@@ -1,38 +1,40 @@
-"""THE preprocessing definition, on narwhals frames, so that any engine can run it.
+"""THE preprocessing definition, on narwhals frames, eager or lazy, so that any engine can run it.
 
 Per categorical column: count each value -> keep those with count >= limit -> number them by count falling, then value
 rising, from 1 -> encode; 0 stands for missing, rare and unseen values. The order is total, so neither engine nor
-partitioning can change an id. (June 2020: ``preproc/spark_data_utils.py:47-109, 205``, where ties are undefined.)
+partitioning can change an id; it is the same for codes as numbers and as text of 8 lower-case hexadecimal digits.
+(June 2020: ``preproc/spark_data_utils.py:47-109, 205``, where ties are undefined.)
 Per numerical column: ln(x + 3) in float64, then missing and x <= -3 become 0.0 (``spark_data_utils.py:208-213``).
 """
 
-from collections.abc import Sequence
+from typing import TypeVar
 
 import narwhals as nw
 
 from dlrm_core.schema.dataset import NumericalTransform
 
 VALUE, COUNT, ID, ROW = "value", "count", "id", "row"
+Frame = TypeVar("Frame", nw.DataFrame, nw.LazyFrame)
 
 
-def count_values(frame: nw.DataFrame, column: str) -> nw.DataFrame:
+def count_values(frame: Frame, column: str) -> Frame:
     """Distinct non-missing values of `column` and how often each stands there: columns ``value``, ``count``."""
     present = frame.select(nw.col(column).alias(VALUE)).filter(~nw.col(VALUE).is_null())
     return present.group_by(VALUE).agg(nw.len().alias(COUNT))
 
 
-def merge_counts(parts: Sequence[nw.DataFrame]) -> nw.DataFrame:
-    """Sum counts of the same value over partitions."""
-    return nw.concat(list(parts)).group_by(VALUE).agg(nw.col(COUNT).sum())
+def keep_frequent(counts: Frame, limit: int) -> Frame:
+    """The values with count >= `limit`: columns ``value``, ``count``."""
+    return counts.filter(nw.col(COUNT) >= limit)
 
 
-def number_values(counts: nw.DataFrame, limit: int) -> nw.DataFrame:
-    """Vocabulary of the values with count >= `limit`: columns ``value``, ``id`` (1, 2, ...), in the order of ids."""
-    kept = counts.filter(nw.col(COUNT) >= limit).sort(COUNT, VALUE, descending=[True, False])
-    return kept.with_row_index(ID).select(VALUE, (nw.col(ID).cast(nw.Int32) + 1).alias(ID))
+def number_values(frequent: nw.DataFrame) -> nw.DataFrame:
+    """Vocabulary of the values that were kept: columns ``value``, ``id`` (1, 2, ...), in the order of ids."""
+    ordered = frequent.sort(COUNT, VALUE, descending=[True, False])
+    return ordered.with_row_index(ID).select(VALUE, (nw.col(ID).cast(nw.Int32) + 1).alias(ID))
 
 
-def encode(frame: nw.DataFrame, column: str, vocabulary: nw.DataFrame) -> nw.DataFrame:
+def encode(frame: Frame, column: str, vocabulary: Frame) -> Frame:
     """Replace `column` by its ids (int32); 0 where the value is missing or not in the vocabulary. Row order may change."""
     renamed = vocabulary.rename({VALUE: column})
     joined = frame.join(renamed, on=column, how="left").drop(column)

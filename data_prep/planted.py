@@ -9,13 +9,12 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 import numpy as np
 import polars as pl
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from data_prep.planted_best import attainable, describe
 from data_prep.planted_rows import CARDINALITIES, INTEGER_MISSING, MISSING_INTEGER, Features, FloatArray, draw_features
 from data_prep.planted_teacher import Teacher, build_teacher
+from data_prep.threads import in_order
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import make_output_folder, sha256_file, write_atomic
 from dlrm_core.schema.progress import Progress, silent
@@ -33,8 +33,6 @@ CHUNK_ROWS = 1 << 15  # one random stream each: part of what fixes the bytes, no
 MIN_ROWS_PER_DAY = 100
 THREADS = 2  # more are of little use: Polars has its own
 TEACHER_FOLDER = "teacher"
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -191,8 +189,7 @@ def _write_days(
         for day, rows in enumerate(rows_per_day)
         for chunk in range(math.ceil(rows / CHUNK_ROWS))
     ]
-    with ThreadPoolExecutor(THREADS) as pool:
-        chunks = _in_order(pool, lambda job: _draw_chunk(teacher, names, *job), jobs, ahead=THREADS + 2)
+    with closing(in_order(lambda job: _draw_chunk(teacher, names, *job), jobs, threads=THREADS)) as chunks:
         for day, rows in enumerate(rows_per_day):
             with _whole_file(out / f"day_{day}") as handle:
                 for chunk in islice(chunks, math.ceil(rows / CHUNK_ROWS)):
@@ -202,17 +199,6 @@ def _write_days(
                     done = end
                     progress("sample", done, total)
     return labels, probabilities
-
-
-def _in_order(pool: ThreadPoolExecutor, work: Callable[[T], R], jobs: list[T], *, ahead: int) -> Iterator[R]:
-    """Like `pool.map`, with at most `ahead` results waiting, so that memory does not grow with the sample."""
-    waiting: list[Future[R]] = []
-    for job in jobs:
-        waiting.append(pool.submit(work, job))
-        if len(waiting) >= ahead:
-            yield waiting.pop(0).result()
-    for future in waiting:
-        yield future.result()
 
 
 def _draw_chunk(teacher: Teacher, names: list[pl.Series], day: int, chunk: int, rows: int) -> _Chunk:

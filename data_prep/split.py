@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.polars_engine import parse
 from data_prep.raw import read_blocks
+from data_prep.text_parser import parse
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import keep_apart, make_output_folder
 from dlrm_core.schema.progress import Progress, silent

@@ -74,15 +74,27 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     command.add_argument(
         "--validation", type=Path, nargs="+", default=[], metavar="F", help="raw files for stopping rules"
     )
-    command.add_argument("--test", type=Path, nargs="+", required=True, metavar="F", help="raw files to test on")
+    command.add_argument("--test", type=Path, nargs="+", default=[], metavar="F", help="raw files to test on")
+    command.add_argument(
+        "--halve",
+        type=Path,
+        metavar="F",
+        help="raw file whose first half is the test part, the rest the validation part",
+    )
     command.add_argument("--out", type=Path, required=True, metavar="DATA", help="output folder")
-    command.add_argument("--frequency-limit", type=int, default=15, help="rows a value needs to get an id of its own")
+    command.add_argument(
+        "--frequency-limit",
+        default="15",
+        metavar="N[,COLUMN:N...]",
+        help="rows a value needs to get an id of its own, and others for single columns, for example 15,C3:5",
+    )
     command.add_argument(
         "--vocabulary", choices=["train", "all"], default="train", help="files that ids are counted in"
     )
     command.add_argument(
         "--engine", choices=["polars"], default="polars", help="what runs the preprocessing definition"
     )
+    command.add_argument("--memory", default="4GB", metavar="SIZE", help="about what may be used, for example 4GB")
     command.set_defaults(function=_prepare)
 
 
@@ -151,20 +163,22 @@ def _sample(arguments: Arguments) -> None:
 
 
 def _prepare(arguments: Arguments) -> None:
+    from data_prep.options import frequency_limits, size_bytes
     from data_prep.prepare import prepare
     from dlrm_core.console import ConsoleProgress
     from dlrm_core.schema.dataset import Preparation
 
-    preparation = Preparation.from_dict(
-        {"frequency_limit": arguments.frequency_limit, "vocabulary": arguments.vocabulary}, source="the command line"
-    )
+    limits = frequency_limits(arguments.frequency_limit) | {"vocabulary": arguments.vocabulary}
+    preparation = Preparation.from_dict(limits, source="--frequency-limit")
     spec = prepare(
         train=arguments.train,
         validation=arguments.validation,
         test=arguments.test,
+        halve=arguments.halve,
         out=arguments.out,
         preparation=preparation,
         engine=arguments.engine,
+        memory_bytes=size_bytes(arguments.memory),
         progress=ConsoleProgress(),
     )
     rows = ", ".join(f"{name} {split.rows:,}" for name, split in spec.splits.items())

@@ -15,8 +15,8 @@ from typing import Any
 from dlrm_core.schema.environment import source_digest
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import sha256_file, write_atomic
+from dlrm_core.schema.stages import Marker, fingerprint
 from notebooks.parameters import SCHEMAS, home, shown, validate
-from notebooks.stages import Marker, fingerprint
 
 SECONDS_BETWEEN_LINES = 3.0
 

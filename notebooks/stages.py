@@ -1,13 +1,6 @@
-"""The stages that the notebooks share: each is done once, and found again by digests of what went in and what came out.
+"""The stages that the notebooks share; each is done once, see :mod:`dlrm_core.schema.stages`."""
 
-A stage leaves a marker, FOLDER/stages/NAME.json. It holds a key (digest of parameters, inputs and the sources that the
-stage runs) and the SHA-256 of every file that it made. A stage whose key and files still agree is not run again.
-"""
-
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +9,9 @@ from dlrm_core.schema.config import Preset
 from dlrm_core.schema.dataset import read_dataset
 from dlrm_core.schema.environment import source_digest
 from dlrm_core.schema.errors import KitError
-from dlrm_core.schema.files import input_file, sha256_bytes, sha256_file, write_atomic
+from dlrm_core.schema.files import input_file, sha256_file
 from dlrm_core.schema.progress import Progress, silent
+from dlrm_core.schema.stages import Marker, fingerprint, once
 
 DATA_ROOMS = ("data_prep", "dlrm_core/schema")
 MODEL_ROOMS = (
@@ -29,61 +23,6 @@ MODEL_ROOMS = (
     "dlrm_core/train",
 )
 BASELINE_ROOMS = (*MODEL_ROOMS, "dlrm_core/baselines.py")
-
-
-@dataclass(frozen=True)
-class Marker:
-    """Where a stage says that it is done, and with what."""
-
-    folder: Path
-    name: str
-
-    @property
-    def path(self) -> Path:
-        """FOLDER/stages/NAME.json."""
-        return self.folder / "stages" / f"{self.name}.json"
-
-    def holds(self, key: str) -> bool:
-        """Whether the stage finished with this key and every file that it made is there unchanged."""
-        if not self.path.is_file():
-            return False
-        state = json.loads(self.path.read_text())
-        return state.get("status") == "finished" and state.get("key") == key and self._intact(state["outputs"])
-
-    def _intact(self, outputs: dict[str, str]) -> bool:
-        files = {name: self.folder / name for name in outputs}
-        return all(path.is_file() and sha256_file(path) == outputs[name] for name, path in files.items())
-
-    def read(self) -> dict[str, Any]:
-        """The marker's content, or an empty one."""
-        return json.loads(self.path.read_text()) if self.path.is_file() else {}
-
-    def write(self, *, status: str, key: str | None, outputs: Iterable[Path] = (), reason: str | None = None) -> None:
-        """Say how the stage ended, and which files it made."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        digests = {os.path.relpath(path, self.folder): sha256_file(path) for path in sorted(set(outputs))}
-        state = {"status": status, "key": key, "reason": reason, "outputs": digests}
-        write_atomic(self.path, json.dumps(state, indent=2) + "\n")
-
-    def clear(self) -> None:
-        """Forget how the stage ended."""
-        self.path.unlink(missing_ok=True)
-
-
-def fingerprint(**parts: Any) -> str:
-    """A stage's key: the SHA-256 of its parts as canonical JSON."""
-    return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
-
-
-def once(marker: Marker, key: str, folder: Path, run: Callable[[], Any]) -> bool:
-    """Run a stage that fills `folder`, unless its marker holds; say whether it ran. What an old run left there goes first."""
-    if marker.holds(key):
-        return False
-    marker.clear()
-    shutil.rmtree(folder, ignore_errors=True)
-    run()
-    marker.write(status="finished", key=key, outputs=(path for path in folder.rglob("*") if path.is_file()))
-    return True
 
 
 @dataclass(frozen=True)

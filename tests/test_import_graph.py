@@ -48,6 +48,8 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "yaml": (SCHEMA, "notebooks"),
     "polars": ("data_prep",),
     "narwhals": ("data_prep",),
+    "numba": ("data_prep.text_kernel",),
+    "requests": ("data_prep.web",),
     "matplotlib": ("reports", "notebooks"),
     **dict.fromkeys(("IPython", "papermill", "nbclient", "nbconvert", "nbformat", "traitlets"), ("notebooks",)),
 }

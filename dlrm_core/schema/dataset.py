@@ -38,13 +38,16 @@ def id_dtype(cardinality: int) -> IdDtype:
 
 
 class CategoricalFeature(Strict):
-    """One categorical column: ids 0 .. cardinality - 1, where 0 stands for missing, rare or unseen values."""
+    """One categorical column: ids 0 .. cardinality - 1, where 0 stands for missing, rare or unseen values.
+
+    The frequency limit is None where the ids were imported.
+    """
 
     name: str
     file: str
     cardinality: int = Field(ge=1)
     dtype: IdDtype
-    frequency_limit: int = Field(ge=1)
+    frequency_limit: int | None = Field(ge=1)
 
     @model_validator(mode="after")
     def _width(self) -> "CategoricalFeature":
@@ -80,13 +83,28 @@ class Preparation(Strict):
     """The choices that made the ids and numbers; where README and code disagree, the code's is the default."""
 
     frequency_limit: int = Field(default=15, ge=1)
+    column_limits: dict[str, int] = Field(default_factory=dict)
     vocabulary: Vocabulary = "train"
     numerical_transform: NumericalTransform = "log_x_plus_3_missing_0"
     shuffle_seed: int = Field(default=12345, ge=0)
+    shuffle: Literal["feistel-8-splitmix64"] = "feistel-8-splitmix64"
+
+    def limit_of(self, column: str) -> int:
+        """Rows that a value of `column` needs for an id of its own."""
+        return self.column_limits.get(column, self.frequency_limit)
+
+
+class Imported(Strict):
+    """Stands in the place of :class:`Preparation` where another tool made the ids and numbers: nothing of it is known."""
+
+    frequency_limit: None = None
+    vocabulary: Literal["unknown"] = "unknown"
+    numerical_transform: Literal["unknown"] = "unknown"
+    shuffle_seed: None = None
 
 
 class DatasetSpec(Strict):
-    """A prepared data set."""
+    """A prepared data set, or an imported one."""
 
     schema_version: Literal[1] = 1
     label_file: Literal["label.bin"] = "label.bin"
@@ -95,9 +113,9 @@ class DatasetSpec(Strict):
     numerical_dtype: Literal["float16"] = "float16"
     numerical: tuple[str, ...]
     categorical: tuple[CategoricalFeature, ...]
-    id_order: Literal["count falling, then value rising, from 1"] = "count falling, then value rising, from 1"
-    id_zero: Literal["missing, rare or unseen"] = "missing, rare or unseen"
-    preparation: Preparation
+    id_order: Literal["count falling, then value rising, from 1", "unknown"] = "count falling, then value rising, from 1"
+    id_zero: Literal["missing, rare or unseen", "unknown"] = "missing, rare or unseen"
+    preparation: Preparation | Imported = Field(discriminator="vocabulary")
     engine: str
     vocabulary_digest: str
     splits: dict[Literal["train", "validation", "test"], Split]
@@ -129,7 +147,7 @@ class DatasetSpec(Strict):
     @staticmethod
     def digest_of(
         features: tuple[CategoricalFeature, ...],
-        preparation: Preparation,
+        preparation: Preparation | Imported,
         vocabulary_digest: str,
         splits: dict[Any, Split],
     ) -> str:
@@ -164,22 +182,25 @@ def read_dataset(folder: Path) -> DatasetSpec:
     """
     path = folder / "dataset.json"
     if not path.is_file():
-        raise KitError(f"{folder}: holds no dataset.json; make it with `dlrm prepare --out {folder} ...`")
+        raise KitError(
+            f"{folder}: holds no dataset.json; make it with `dlrm prepare --out {folder} ...` or `dlrm import`"
+        )
     spec = DatasetSpec.from_json(path.read_bytes(), source=str(path))
+    maker = "`dlrm import`" if isinstance(spec.preparation, Imported) else "`dlrm prepare`"
     for name, split in spec.splits.items():
         for file, width in spec.row_bytes().items():
             target = folder / name / file
             if not target.is_file():
-                raise KitError(f"{target}: is missing; run `dlrm prepare` again")
+                raise KitError(f"{target}: is missing; run {maker} again")
             if target.stat().st_size != split.rows * width:
                 raise KitError(
                     f"{target}: holds {target.stat().st_size} bytes, {split.rows} rows of {width} bytes are "
-                    f"{split.rows * width}; the file is damaged, run `dlrm prepare` again"
+                    f"{split.rows * width}; the file is damaged, run {maker} again"
                 )
     found = spec.digest_of(spec.categorical, spec.preparation, spec.vocabulary_digest, spec.splits)
     if found != spec.digest:
         raise KitError(
             f"{path}: its digest is {spec.digest[:12]}..., what it describes has {found[:12]}...; it was changed after "
-            "`dlrm prepare` wrote it, run that again"
+            f"{maker} wrote it, run that again"
         )
     return spec

@@ -15,7 +15,7 @@ from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import make_output_folder, write_atomic
 
 FILE = "run.json"
-Command = Literal["sample", "split", "prepare", "train", "baselines", "report", "notebook"]
+Command = Literal["sample", "download", "split", "prepare", "import", "train", "baselines", "report", "notebook"]
 Status = Literal["running", "finished", "failed"]
 
 
@@ -107,11 +107,11 @@ class Recorder:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Record the wall time, in seconds, of the block as `part`."""
+        """Record the wall time, in seconds, of the block as `part`; several blocks of one name add up."""
         start = time.perf_counter()
         yield
-        spent = round(time.perf_counter() - start, 3)
-        self.record = self.record.model_copy(update={"timings_s": self.record.timings_s | {part: spent}})
+        spent = self.record.timings_s.get(part, 0.0) + time.perf_counter() - start
+        self.record = self.record.model_copy(update={"timings_s": self.record.timings_s | {part: round(spent, 3)}})
 
 
 @contextmanager

@@ -9,11 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from data_prep.permutation import shuffled_positions
+from data_prep.pipeline import WORK
 from data_prep.prepare import prepare
-from data_prep.writer import shuffled_positions
 from dlrm_core.schema.dataset import SPLITS, Preparation, read_dataset
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.record import read_record
+from dlrm_core.schema.stages import Marker
 from tests.conftest import LIMIT, random_rows, raw_line, write_raw
 from tests.data_prep.twin import Rules, code_log, no_log, readme_log, same_files, twin
 
@@ -126,6 +128,51 @@ def test_numbers_that_float16_cannot_hold_are_refused(tmp_path):
     lines = {"train": [raw_line(), raw_line(I5=65520)], "validation": [], "test": [raw_line()]}
     with pytest.raises(KitError, match="I5"):
         run(tmp_path, lines, frequency_limit=1, numerical_transform="none")
+
+
+def test_limits_of_single_columns(tmp_path):
+    _, spec = run(tmp_path, SMALL, frequency_limit=2, column_limits={"C3": 9, "C26": 1})
+    limits = {f"C{i}": 2 for i in range(1, 27)} | {"C3": 9, "C26": 1}
+    assert {f.name: f.frequency_limit for f in spec.categorical} == limits
+    for name, limit in limits.items():
+        values, _ = twin(SMALL, limit, Rules())
+        assert spec.cardinalities[name] == len(values[int(name[1:]) - 1]) + 1
+
+
+@pytest.mark.parametrize("rows", [30, 31])
+def test_a_halved_file_is_test_first_and_validation_then(tmp_path, rows):
+    # run_spark.sh:113-124: the former half, rounded down, is the test part.
+    train, last = random_rows(100, seed=14), random_rows(rows, seed=15)
+    files = write_raw(tmp_path / "day_22", train), write_raw(tmp_path / "day_23", last)
+    spec = prepare(train=[files[0]], halve=files[1], out=tmp_path / "DATA", preparation=Preparation(frequency_limit=2))
+    lines = {"train": train, "validation": last[rows // 2 :], "test": last[: rows // 2]}
+    assert spec.splits["train"].holdback_rows == 0
+    assert [source.name for source in spec.splits["test"].sources] == ["day_23"]
+    assert same_files(tmp_path / "DATA", lines, 2, Rules(), places(spec))
+
+
+def test_halves_and_test_files_exclude_each_other(tmp_path):
+    path = write_raw(tmp_path / "day", SMALL["train"])
+    with pytest.raises(KitError, match="--halve"):
+        prepare(train=[path], test=[path], halve=path, out=tmp_path / "DATA")
+
+
+@pytest.mark.parametrize("limits", [{"C27": 3}, {"I1": 3}, {"C1": 0}])
+def test_limits_of_no_column_are_refused(tmp_path, limits):
+    path = write_raw(tmp_path / "day", SMALL["train"])
+    with pytest.raises(KitError, match=r"--frequency-limit \w+:\d"):
+        prepare(train=[path], test=[path], out=tmp_path / "DATA", preparation=Preparation(column_limits=limits))
+
+
+def test_little_memory_is_refused_and_many_ranges_count_the_same(tmp_path, monkeypatch):
+    from data_prep.engines import polars_engine
+
+    path = write_raw(tmp_path / "day", SMALL["train"])
+    with pytest.raises(KitError, match="--memory"):
+        prepare(train=[path], test=[path], out=tmp_path / "DATA", memory_bytes=1 << 20)
+    monkeypatch.setattr(polars_engine, "BYTES_PER_DISTINCT_VALUE", 1 << 26)  # as if each of them took 64 MiB
+    folder, spec = run(tmp_path, SMALL, frequency_limit=2)
+    assert same_files(folder, SMALL, 2, Rules(), places(spec))
 
 
 def test_vocabulary_file_is_the_numbering(prepared):
@@ -285,8 +332,8 @@ def test_progress_tells_rows(tmp_path):
     heard = []
     path = write_raw(tmp_path / "day", SMALL["train"])
     prepare(train=[path], test=[path], out=tmp_path / "DATA", progress=lambda *words: heard.append(words))
-    assert ("encode and write train", 150, 150) in heard
-    assert ("encode and write test", 150, 150) in heard
+    assert ("encode train", 150, 150) in heard
+    assert ("write test", 150, 150) in heard
     assert max(done for what, done, _ in heard if what.startswith("parse")) == 300
 
 
@@ -301,7 +348,7 @@ def test_record_of_a_finished_run(prepared):
     assert record.config["frequency_limit"] == LIMIT
     assert record.config["train"] == ["day_0", "day_1.gz", "day_2"]
     assert {(m.split, m.value) for m in record.metrics} == {("train", 417.0), ("validation", 0.0), ("test", 60.0)}
-    assert set(record.timings_s) == {"parse and count", "number", "encode and write", "publish", "total"}
+    assert set(record.timings_s) == {"parse", "count", "encode", "write", "publish", "total"}
     text = (prepared.folder / "dataset.json").read_bytes()
     assert record.outputs["dataset.json"] == hashlib.sha256(text).hexdigest()
 
@@ -312,6 +359,18 @@ def test_no_folder_of_this_machine_stands_in_what_is_left(prepared):
     for name in ("run.json", "dataset.json"):
         text = (prepared.folder / name).read_text()
         assert not [place for place in places_here if place in text]
+
+
+def assert_only_finished_work(out):
+    """Nothing is left but the record and, for the next try, what whole stages made."""
+    assert {path.name for path in out.iterdir()} <= {"run.json", WORK}
+    work, known = out / WORK, set()
+    for path in (work / "stages").glob("*.json"):
+        state = Marker(work, path.stem).read()
+        assert state["status"] == "finished"
+        assert Marker(work, path.stem).holds(state["key"])
+        known |= {path, *(work / name for name in state["outputs"])}
+    assert {path for path in work.rglob("*") if path.is_file()} <= known | {work / "lock"}
 
 
 # --- bad input
@@ -363,7 +422,7 @@ def test_bad_rows_leave_only_a_record_that_says_why(tmp_path, kind, split):
     with pytest.raises(KitError) as caught:
         prepare(**files, out=out)
     assert [part for part in said if part not in str(caught.value)] == []
-    assert [path.name for path in out.iterdir()] == ["run.json"]
+    assert_only_finished_work(out)
     record = read_record(out)
     assert record.status == "failed"
     assert [part for part in said if part not in record.reason] == []
@@ -450,7 +509,7 @@ def test_a_failed_second_run_leaves_whole_data_or_none(tmp_path):
     with pytest.raises(KitError):
         prepare(train=[bad], test=[bad], out=folder)
     assert read_record(folder).status == "failed"
-    assert tree(folder) in ({}, before)
+    assert tree(folder) == before
 
 
 @pytest.mark.parametrize("layout", ["{}/day", "{}", ".work/{}"])
@@ -494,7 +553,7 @@ def test_interrupted_run_says_so_and_leaves_nothing_else(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         prepare(train=[good], test=[good], out=tmp_path / "DATA", progress=interrupt)
-    assert [path.name for path in (tmp_path / "DATA").iterdir()] == ["run.json"]
+    assert_only_finished_work(tmp_path / "DATA")
     assert read_record(tmp_path / "DATA").reason == "interrupted by the user"
 
 

@@ -3,8 +3,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from data_prep.writer import SplitWriter, shuffled_positions
+from data_prep.writer import RowLayout, Scatter, SplitWriter, bucket_path, gather
 from dlrm_core.schema.dataset import CategoricalFeature
+from dlrm_core.schema.errors import KitError
 
 FEATURES = (
     CategoricalFeature(name="C1", file="cat_0.bin", cardinality=126, dtype="int8", frequency_limit=1),
@@ -63,19 +64,36 @@ def test_no_rows_makes_empty_files(tmp_path):
     assert len(digests) == 2 + len(FEATURES)
 
 
-@pytest.mark.parametrize(("rows", "holdback"), [(0, 0), (1, 0), (10, 1), (1000, 100), (7, 7)])
-def test_shuffle_is_a_permutation_that_leaves_the_held_back_rows_last(rows, holdback):
-    positions = shuffled_positions(rows, holdback, 5)
-    assert positions.dtype == np.int64
-    head = rows - holdback
-    assert sorted(positions[:head].tolist()) == list(range(head))
-    assert sorted(positions[head:].tolist()) == list(range(head, rows))
+def put(folder, layout, rows):
+    row = np.asarray(rows, dtype=np.int64)
+    ids = {"C1": row % 100, "C2": row * 3, "C3": row * 7}
+    scatter = Scatter(folder, layout)
+    for piece in np.array_split(row, 3):
+        some = {c: x[np.isin(row, piece)].astype(np.int32) for c, x in ids.items()}
+        scatter.put(piece, piece % 2, np.stack([piece / 3, -piece / 7], axis=1), some)
 
 
-def test_both_stretches_are_shuffled_and_by_the_seed():
-    positions = shuffled_positions(1000, 100, 5)
-    in_order = np.arange(1000)
-    assert np.mean(positions[:900] == in_order[:900]) < 0.02
-    assert np.mean(positions[900:] == in_order[900:]) < 0.1
-    assert np.array_equal(positions, shuffled_positions(1000, 100, 5))
-    assert not np.array_equal(positions, shuffled_positions(1000, 100, 6))
+@pytest.mark.parametrize("bucket_bytes", [1, 40, 333, 10_000])
+def test_buckets_of_any_size_and_several_inputs_give_the_same_files(tmp_path, bucket_bytes):
+    layout = RowLayout(1000, ("I1", "I2"), FEATURES, bucket_bytes)
+    rows = np.random.default_rng(1).permutation(1000)
+    for i, some in enumerate(np.array_split(np.sort(rows), 4) if bucket_bytes == 40 else [np.sort(rows)]):
+        put(tmp_path / f"in-{i}", layout, some)
+    made = gather(sorted(tmp_path.glob("in-*")), layout, tmp_path / "out")
+    one = RowLayout(1000, ("I1", "I2"), FEATURES)
+    put(tmp_path / "whole", one, np.arange(1000))
+    assert made == gather([tmp_path / "whole"], one, tmp_path / "other")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"label.bin", "numerical.bin", *(f.file for f in FEATURES)}
+
+
+@pytest.mark.parametrize("damage", ["a row too few", "a row twice", "cut"])
+def test_damaged_buckets_are_refused(tmp_path, damage):
+    layout = RowLayout(50, ("I1", "I2"), FEATURES)
+    rows = {"a row too few": range(49), "a row twice": [*range(49), 48], "cut": range(50)}[damage]
+    put(tmp_path / "in", layout, rows)
+    if damage == "cut":
+        path = bucket_path(tmp_path / "in", 0)
+        path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(KitError, match=r"bucket 0.*remove it"):
+        gather([tmp_path / "in"], layout, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.bin"))

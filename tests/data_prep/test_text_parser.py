@@ -4,8 +4,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from data_prep.polars_engine import parse
 from data_prep.raw import CATEGORICAL, LABEL, NUMERICAL, Block, find_fault
+from data_prep.text_parser import parse
 from dlrm_core.schema.errors import KitError
 from tests.conftest import random_rows, raw_line
 

@@ -1,0 +1,60 @@
+"""Texts of the command line as values."""
+
+import re
+from typing import Any
+
+from dlrm_core.schema.errors import KitError
+
+UNITS = {
+    "": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 1 << 10,
+    "MIB": 1 << 20,
+    "GIB": 1 << 30,
+    "TIB": 1 << 40,
+}
+
+
+def size_bytes(text: str) -> int:
+    """Bytes from a number with a unit.
+
+    >>> size_bytes("4GB"), size_bytes("1.5 GiB")
+    (4000000000, 1610612736)
+
+    Raises
+    ------
+    KitError
+        If it is something else.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
+    if match is None or match[2].upper() not in UNITS:
+        raise KitError(f"{text!r}: a size such as 4GB or 512MiB is needed")
+    return int(float(match[1]) * UNITS[match[2].upper()])
+
+
+def frequency_limits(text: str) -> dict[str, Any]:
+    """Fields of a `Preparation` from one number for all columns, and others for single ones.
+
+    >>> frequency_limits("15,C3:5")
+    {'column_limits': {'C3': 5}, 'frequency_limit': 15}
+
+    Raises
+    ------
+    KitError
+        If a piece is neither N nor COLUMN:N, or N is given twice.
+    """
+    fields: dict[str, Any] = {"column_limits": {}}
+    for piece in text.split(","):
+        match = re.fullmatch(r"(?:(\w+):)?(-?\d+)", piece.strip())
+        if match is None or (match[1] is None and "frequency_limit" in fields) or match[1] in fields["column_limits"]:
+            raise KitError(
+                f"--frequency-limit {text}: one number, and COLUMN:NUMBER pairs, are needed, for example 15,C3:5"
+            )
+        if match[1] is None:
+            fields["frequency_limit"] = int(match[2])
+        else:
+            fields["column_limits"][match[1]] = int(match[2])
+    return fields
