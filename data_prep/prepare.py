@@ -3,8 +3,10 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from data_prep.engines import make_engine
+from data_prep.estimate import describe, estimate, measure
 from data_prep.lock import only_process
 from data_prep.pipeline import WORK, Files, Job, clean, run
 from data_prep.raw import CATEGORICAL
@@ -63,6 +65,7 @@ def prepare(  # noqa: PLR0913 - the files of each part, and how
     preparation = preparation or Preparation()
     files = _files(train, test, validation, halve)
     _check(files, out, preparation, memory_bytes)
+    estimate(files.all, out, out / WORK).check(out)
     runner = make_engine(engine, memory_bytes)
     make_output_folder(out)
     work = out / WORK
@@ -90,6 +93,29 @@ def prepare(  # noqa: PLR0913 - the files of each part, and how
             outputs={"dataset.json": sha256_bytes(spec.to_json().encode())},
         )
     return spec
+
+
+def dry_run(**asked: Any) -> list[str]:
+    """What :func:`prepare` with the same arguments will read, write and need, as lines for a person; nothing is written.
+
+    Raises
+    ------
+    KitError
+        As there, and if the data set does not fit on the disk.
+    """
+    files = _files(asked["train"], asked.get("test", ()), asked.get("validation", ()), asked.get("halve"))
+    preparation = asked.get("preparation") or Preparation()
+    memory_bytes, out = asked.get("memory_bytes", DEFAULT_MEMORY_BYTES), asked["out"]
+    _check(files, out, preparation, memory_bytes)
+    found = estimate(files.all, out, out / WORK)
+    found.check(out)
+
+    def run_small(sample: Path, small: Path) -> object:
+        some = {"engine": asked.get("engine", "polars"), "memory_bytes": memory_bytes, "preparation": preparation}
+        return prepare(train=[sample], test=[sample], out=small, **some)
+
+    seconds, rows = measure(files.all, found.rows, run_small)
+    return describe(found, memory_bytes, seconds / 2, rows)  # the sample is read as training and as test part
 
 
 def _files(train: Sequence[Path], test: Sequence[Path], validation: Sequence[Path], halve: Path | None) -> Files:

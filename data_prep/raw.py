@@ -44,6 +44,7 @@ class _Hashed(io.RawIOBase):
 
     def __init__(self, handle: BinaryIO) -> None:
         self._handle = handle
+        self.count = 0
         self.digest = hashlib.sha256()
 
     def readable(self) -> bool:
@@ -52,11 +53,12 @@ class _Hashed(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         count = self._handle.readinto(buffer)  # type: ignore[attr-defined]
         self.digest.update(buffer[:count])
+        self.count += count
         return int(count)
 
 
 class RawFile:
-    """A raw file that is read once, block by block; its SHA-256 is known then.
+    """A raw file that is read once, block by block; its SHA-256 is known then, and `bytes_read` (compressed ones) meanwhile.
 
     Parameters
     ----------
@@ -73,6 +75,7 @@ class RawFile:
     def __init__(self, path: Path, block_bytes: int = BLOCK_BYTES) -> None:
         self.path = input_file(path, "a raw Criteo file (label, 13 integers, 26 categories, tab separated)")
         self.sha256 = ""
+        self.bytes_read = 0
         self._block_bytes = block_bytes
 
     def blocks(self) -> Iterator[Block]:
@@ -95,6 +98,7 @@ class RawFile:
                         f"{self.path}:{line + data.count(10)}: has no end within {MAX_LINE_BYTES} bytes; a raw Criteo file "
                         "is needed, text of 40 fields a line"
                     )
+                self.bytes_read = hashed.count
                 if data:
                     yield (block := Block(self.path, line, data.count(b"\n"), data))
                     line += block.num_lines
@@ -105,7 +109,7 @@ class RawFile:
             self.sha256 = hashed.digest.hexdigest()
 
     def _decompressed(self, hashed: _Hashed) -> BinaryIO:
-        buffered = io.BufferedReader(hashed, 1 << 20)
+        buffered = io.BufferedReader(hashed, 1 << 16)
         is_gzip = buffered.peek(2)[:2] == b"\x1f\x8b"
         return gzip.GzipFile(fileobj=buffered, mode="rb") if is_gzip else buffered  # type: ignore[return-value]
 

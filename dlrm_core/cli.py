@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dlrm_core.schema.errors import KitError
 
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_baselines(commands)
     _add_report(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -94,6 +96,9 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     command.add_argument(
         "--engine", choices=["polars"], default="polars", help="what runs the preprocessing definition"
     )
+    command.add_argument(
+        "--dry-run", action="store_true", help="only say what would be read, written and needed, and for how long"
+    )
     command.add_argument("--memory", default="4GB", metavar="SIZE", help="about what may be used, for example 4GB")
     command.set_defaults(function=_prepare)
 
@@ -137,6 +142,20 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     command.set_defaults(function=_report)
 
 
+def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("bench", help="Measure speed and memory; writes a run record.")
+    subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
+    command = _command(
+        subjects, "prepare", "Measure preprocessing on planted samples, beside a gauge in the same minute."
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder; samples lie in it too")
+    command.add_argument("--rows", type=int, nargs="+", default=[2_000_000], help="rows of the samples")
+    command.add_argument("--rounds", type=int, default=3, help="measurements of each")
+    command.add_argument("--engine", choices=["polars"], default="polars", help="what runs the definition")
+    command.add_argument("--memory", default="4GB", metavar="SIZE", help="as of `dlrm prepare`")
+    command.set_defaults(function=_bench_prepare)
+
+
 def _add_preset(command: argparse.ArgumentParser) -> None:
     command.add_argument("--preset", required=True, metavar="NAME", help="a preset of the kit, or the path of a YAML")
     command.add_argument(
@@ -164,23 +183,26 @@ def _sample(arguments: Arguments) -> None:
 
 def _prepare(arguments: Arguments) -> None:
     from data_prep.options import frequency_limits, size_bytes
-    from data_prep.prepare import prepare
+    from data_prep.prepare import dry_run, prepare
     from dlrm_core.console import ConsoleProgress
     from dlrm_core.schema.dataset import Preparation
 
     limits = frequency_limits(arguments.frequency_limit) | {"vocabulary": arguments.vocabulary}
     preparation = Preparation.from_dict(limits, source="--frequency-limit")
-    spec = prepare(
-        train=arguments.train,
-        validation=arguments.validation,
-        test=arguments.test,
-        halve=arguments.halve,
-        out=arguments.out,
-        preparation=preparation,
-        engine=arguments.engine,
-        memory_bytes=size_bytes(arguments.memory),
-        progress=ConsoleProgress(),
-    )
+    asked: dict[str, Any] = {
+        "train": arguments.train,
+        "validation": arguments.validation,
+        "test": arguments.test,
+        "halve": arguments.halve,
+        "out": arguments.out,
+        "preparation": preparation,
+        "engine": arguments.engine,
+        "memory_bytes": size_bytes(arguments.memory),
+    }
+    if arguments.dry_run:
+        _say("\n".join(dry_run(**asked)))
+        return
+    spec = prepare(**asked, progress=ConsoleProgress())
     rows = ", ".join(f"{name} {split.rows:,}" for name, split in spec.splits.items())
     _say(f"rows: {rows}; ids in all: {sum(spec.cardinalities.values()):,}; digest {spec.digest[:16]}")
 
@@ -234,6 +256,22 @@ def _report(arguments: Arguments) -> None:
     from reports.page import build_report
 
     _say(f"wrote {build_report(arguments.runs, arguments.out)}")
+
+
+def _bench_prepare(arguments: Arguments) -> None:
+    from data_prep.bench import bench_prepare
+    from dlrm_core.console import ConsoleProgress
+
+    record = bench_prepare(
+        out=arguments.out,
+        rows=arguments.rows,
+        rounds=arguments.rounds,
+        engine=arguments.engine,
+        memory=arguments.memory,
+        progress=ConsoleProgress(),
+    )
+    for metric in record.metrics:
+        _say(f"{metric.split}: {metric.name} {metric.value:,.4g} {metric.unit} ({metric.selection})")
 
 
 def _say(line: str) -> None:

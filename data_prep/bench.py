@@ -1,0 +1,122 @@
+"""The command `bench prepare`: rows a second of each stage and the peak memory, beside a gauge run in the same minute."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from data_prep.sample import make_sample
+from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.files import make_output_folder
+from dlrm_core.schema.progress import Progress, silent
+from dlrm_core.schema.record import Metric, RunRecord, Series, read_record, recording
+
+DAYS = 5
+STAGES = ("parse", "count", "encode", "write")
+GAUGE = "polars.scan_csv of the same files"
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One measurement: rows/s of the gauge and of the whole, seconds a stage, peak resident bytes."""
+
+    gauge: float
+    total: float
+    stages_s: dict[str, float]
+    peak_bytes: int
+
+
+def bench_prepare(
+    *,
+    out: Path,
+    rows: Sequence[int],
+    rounds: int = 3,
+    engine: str = "polars",
+    memory: str = "4GB",
+    progress: Progress = silent,
+) -> RunRecord:
+    """Prepare planted samples of `rows` rows, `rounds` times each, every time in a process of its own; write OUT/run.json.
+
+    Gauge and run alternate, since the speed of a shared machine changes within minutes: compare their ratio.
+
+    Raises
+    ------
+    KitError
+        If a run fails, or `out` cannot be written.
+    """
+    make_output_folder(out)
+    config = {"rows": list(rows), "rounds": rounds, "engine": engine, "memory": memory}
+    repeat = f"dlrm bench prepare --out DIR --rows {' '.join(map(str, rows))} --rounds {rounds} --engine {engine} --memory {memory}"
+    with recording(out, "bench", name=f"bench prepare, {engine}", repeat=repeat, config=config) as recorder:
+        metrics: list[Metric] = []
+        series: list[Series] = []
+        for count in rows:
+            make_sample(out=out / f"raw-{count}", rows=count, days=DAYS, seed=1, progress=progress)
+            files = [out / f"raw-{count}" / f"day_{day}" for day in range(DAYS)]
+            measured = []
+            for number in range(rounds):
+                measured.append(_round(files, out / f"data-{count}", count, engine, memory))
+                progress(f"bench {count:,} rows", number + 1, rounds)
+            metrics += _metrics(count, measured)
+            series.append(_series(count, measured))
+            recorder.update(metrics=tuple(metrics), series=tuple(series))
+    return recorder.record
+
+
+def _round(files: list[Path], data: Path, rows: int, engine: str, memory: str) -> _Round:
+    start = time.perf_counter()
+    pl.scan_csv(files, separator="\t", has_header=False).select(pl.all().null_count()).collect(engine="streaming")
+    gauge = rows / (time.perf_counter() - start)
+    options = ["--engine", engine, "--memory", memory, "--out", str(data)]
+    words = [
+        sys.executable,
+        "-m",
+        "dlrm_core.cli",
+        "prepare",
+        "--train",
+        *map(str, files[:-1]),
+        "--test",
+        str(files[-1]),
+    ]
+    process = subprocess.Popen([*words, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None, "it was asked for"
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise KitError(
+            f"dlrm prepare ended with {process.returncode}: {said.strip().splitlines()[-1] if said else 'nothing said'}"
+        )
+    timings = read_record(data).timings_s
+    return _Round(gauge, rows / timings["total"], {s: timings[s] for s in STAGES}, usage.ru_maxrss * 1024)
+
+
+def _metrics(rows: int, measured: list[_Round]) -> list[Metric]:
+    def metric(name: str, values: list[float], unit: str) -> Metric:
+        spread = f"median of {len(values)}, {min(values):.4g} to {max(values):.4g}"
+        return Metric(name=name, value=statistics.median(values), unit=unit, split=f"{rows} rows", selection=spread)
+
+    found = [
+        metric("throughput", [one.total for one in measured], "rows/s"),
+        metric("gauge", [one.gauge for one in measured], f"rows/s, {GAUGE}"),
+        metric("throughput of gauge", [one.total / one.gauge for one in measured], "1"),
+        metric("peak memory", [one.peak_bytes for one in measured], "bytes"),
+    ]
+    return found + [metric(f"{s} throughput", [rows / one.stages_s[s] for one in measured], "rows/s") for s in STAGES]
+
+
+def _series(rows: int, measured: list[_Round]) -> Series:
+    return Series(
+        name="throughput",
+        split=f"{rows} rows",
+        x_label="round",
+        y_label="rows/s",
+        x=tuple(float(n) for n in range(1, len(measured) + 1)),
+        y=tuple(one.total for one in measured),
+    )
