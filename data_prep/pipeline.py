@@ -19,7 +19,7 @@ import narwhals as nw
 import numpy as np
 import polars as pl
 
-from data_prep import definition
+from data_prep import definition, feature_spec
 from data_prep.engines.base import Engine, Rows
 from data_prep.permutation import shuffled_positions
 from data_prep.raw import CATEGORICAL, LABEL, NUMERICAL
@@ -356,5 +356,6 @@ def _publish(work: Path, out: Path, spec: DatasetSpec, vocabularies: Vocabularie
         shutil.rmtree(out / name, ignore_errors=True)
         (work / f"write-{name}").replace(out / name)
     (work / "vocabulary.parquet").replace(out / "vocabulary.parquet")
+    write_atomic(out / feature_spec.FILE, feature_spec.feature_spec_of(spec))
     write_atomic(out / "dataset.json", spec.to_json())
     shutil.rmtree(work / "stages")  # from here on the work folder stands for nothing

@@ -65,7 +65,6 @@ def prepare(  # noqa: PLR0913 - the files of each part, and how
     preparation = preparation or Preparation()
     files = _files(train, test, validation, halve)
     _check(files, out, preparation, memory_bytes)
-    estimate(files.all, out, out / WORK).check(out)
     runner = make_engine(engine, memory_bytes)
     make_output_folder(out)
     work = out / WORK
@@ -81,6 +80,7 @@ def prepare(  # noqa: PLR0913 - the files of each part, and how
         ) as recorder,
     ):
         try:
+            estimate(files.all, out, work).check(out)
             spec = run(Job(files, work, preparation, runner, memory_bytes, progress), out, recorder)
         finally:
             clean(work)

@@ -164,10 +164,7 @@ def _ordered(scattered: Sequence[Path], layout: RowLayout, bucket: int) -> dict[
         for name, column in columns.items():
             column[place] = chunk[name]
     if rows != count or not seen.all():
-        raise KitError(
-            f"bucket {bucket} holds {rows} rows, {count} are needed, each position once; the work folder is damaged: "
-            "remove it and give the same command again"
-        )
+        raise _damaged(bucket, f"{rows} rows, {count} are needed, each position once")
     return columns
 
 
@@ -182,6 +179,8 @@ def _chunks(scattered: Sequence[Path], layout: RowLayout, bucket: int) -> Iterat
 
         def take(dtype: np.dtype[np.generic], *shape: int, data: bytes = data) -> NDArray[np.generic]:
             nonlocal at
+            if at + dtype.itemsize * math.prod(shape) > len(data):
+                raise _damaged(bucket, "a piece that breaks off")
             array = np.frombuffer(data, dtype, math.prod(shape), at).reshape(shape)
             at += array.nbytes
             return array
@@ -190,6 +189,12 @@ def _chunks(scattered: Sequence[Path], layout: RowLayout, bucket: int) -> Iterat
             count = int(take(np.dtype(np.int64), 1)[0])
             place = take(np.dtype(np.uint32), count)
             yield place, {name: take(dtype, count, *shape) for name, (dtype, shape) in layout.files.items()}  # type: ignore[misc]
+
+
+def _damaged(bucket: int, what: str) -> KitError:
+    return KitError(
+        f"bucket {bucket} holds {what}; the work folder is damaged: remove it and give the same command again"
+    )
 
 
 class SplitWriter:

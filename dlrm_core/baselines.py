@@ -5,7 +5,7 @@ missing, the logistic regression gets a flag as well). Each is tuned on the rows
 then fitted on all training rows, and scored on the test part.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,14 +16,15 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from dlrm_core.data import Part, TrainingParts, open_part, open_training_parts
+from dlrm_core.data import Part, TrainingParts, keep_off_dataset, open_part, open_training_parts
 from dlrm_core.metrics import log_loss
 from dlrm_core.schema.config import BaselinesConfig
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import make_output_folder, sha256_file
 from dlrm_core.schema.progress import Progress, silent
+from dlrm_core.schema.record import FILE as RECORD
 from dlrm_core.schema.record import Recorder, RunRecord, recording
-from dlrm_core.train.evaluate import curves, measure, save_predictions
+from dlrm_core.train.evaluate import curves, measure, predictions_file, save_predictions
 
 Columns = tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]
 Logits = NDArray[np.float64]
@@ -36,11 +37,13 @@ def run_baselines(*, data: Path, out: Path, config: BaselinesConfig, progress: P
     Raises
     ------
     KitError
-        If DATA is damaged, a part is empty or has rows of one class only, or OUT cannot be written.
+        If DATA is damaged, a part is empty or has rows of one class only, or OUT cannot be written or is a prepared data
+        set.
     """
     parts, test = open_training_parts(data), open_part(data, "test")
     if not len(parts.stop):
         raise KitError(f"{data}: too few training rows to hold any back for tuning; at least 10 are needed")
+    keep_off_dataset(out)
     make_output_folder(out)
     fitters = {"constant": _constant, "logistic": _logistic, "trees": _trees}
     records = []
@@ -52,6 +55,8 @@ def run_baselines(*, data: Path, out: Path, config: BaselinesConfig, progress: P
         config=config.model_dump(mode="json"),
         dataset_digest=test.spec.digest,
     ):
+        _clear(out, fitters)
+        _check_classes(parts)
         for done, (name, fitter) in enumerate(fitters.items()):
             progress(f"baselines: {name}", done, len(fitters))
             with _recorded(out / name, name, config, test) as recorder:
@@ -61,6 +66,20 @@ def run_baselines(*, data: Path, out: Path, config: BaselinesConfig, progress: P
             records.append(recorder.record)
         progress("baselines", len(fitters), len(fitters))
     return records
+
+
+def _clear(out: Path, names: Iterable[str]) -> None:
+    """Remove what an earlier call left, so that no record of other rows stands beside the new ones."""
+    for name in names:
+        for file in (RECORD, predictions_file("test")):
+            (out / name / file).unlink(missing_ok=True)
+
+
+def _check_classes(parts: TrainingParts) -> None:
+    for part, what in ((parts.everything, "training rows"), (parts.fit, "training rows that are not held back")):
+        rate = part.labels().mean()
+        if not 0 < rate < 1:
+            raise KitError(f"the click rate of the {what} is {rate:.0f}; rows of both classes are needed")
 
 
 _REPEAT = "dlrm baselines --data DATA --out DIR"
@@ -93,8 +112,6 @@ def _score(recorder: Recorder, test: Part, logit_B: Logits, selection: str) -> N
 
 def _constant(parts: TrainingParts, test: Part, _: BaselinesConfig) -> tuple[Logits, str]:
     rate = float(parts.everything.labels().mean())
-    if not 0 < rate < 1:
-        raise KitError(f"the click rate of the training rows is {rate:.0f}; rows of both classes are needed")
     return np.full(len(test), np.log(rate / (1 - rate))), f"click rate of the training rows, {rate:.6f}"
 
 

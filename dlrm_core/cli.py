@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_sample(commands)
     _add_prepare(commands)
+    _add_import(commands)
     _add_train(commands)
     _add_evaluate(commands)
     _add_baselines(commands)
@@ -101,6 +102,18 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     command.add_argument("--memory", default="4GB", metavar="SIZE", help="about what may be used, for example 4GB")
     command.set_defaults(function=_prepare)
+
+
+def _add_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "import", "Take over a data set prepared by NVIDIA's tools; every row is checked.")
+    command.add_argument(
+        "--from", dest="source", type=Path, required=True, metavar="DIR", help="folder of the data set"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="DATA", help="output folder")
+    command.add_argument(
+        "--format", choices=["auto", "feature_spec", "split", "binary"], default="auto", help="layout of DIR"
+    )
+    command.set_defaults(function=_import)
 
 
 def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -205,6 +218,16 @@ def _prepare(arguments: Arguments) -> None:
     spec = prepare(**asked, progress=ConsoleProgress())
     rows = ", ".join(f"{name} {split.rows:,}" for name, split in spec.splits.items())
     _say(f"rows: {rows}; ids in all: {sum(spec.cardinalities.values()):,}; digest {spec.digest[:16]}")
+
+
+def _import(arguments: Arguments) -> None:
+    from data_prep.import_nvidia import import_dataset
+    from dlrm_core.console import ConsoleProgress
+
+    spec = import_dataset(
+        source=arguments.source, out=arguments.out, format=arguments.format, progress=ConsoleProgress()
+    )
+    _say(", ".join(f"{name} {split.rows:,} rows" for name, split in spec.splits.items()))
 
 
 def _train(arguments: Arguments) -> None:

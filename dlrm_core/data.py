@@ -43,11 +43,6 @@ class Part:
     split : {'train', 'validation', 'test'}
     start, stop : int, optional
         Rows of the split that belong to the part; all by default.
-
-    Raises
-    ------
-    KitError
-        If an id on disk does not fit its table.
     """
 
     def __init__(self, folder: Path, spec: DatasetSpec, split: str, start: int = 0, stop: int | None = None) -> None:
@@ -55,9 +50,11 @@ class Part:
         self.split = split
         rows = spec.splits[split].rows  # type: ignore[index]
         self._slice = slice(start, rows if stop is None else stop)
-        self._label = self._map(folder, spec.label_file, np.bool_, (rows,))
+        self._label = self._map(folder, spec.label_file, np.uint8, (rows,))
         self._numerical = self._map(folder, spec.numerical_file, np.float16, (rows, len(spec.numerical)))
-        self._ids = [self._map(folder, f.file, np.dtype(f.dtype), (rows,)) for f in spec.categorical]
+        # Plain arrays over the same bytes: slicing a memmap costs several times as much.
+        self._ids = [np.asarray(self._map(folder, f.file, np.dtype(f.dtype), (rows,))) for f in spec.categorical]
+        self._cardinality_T = np.array(list(spec.cardinalities.values()), dtype=np.int64)
 
     def _map(
         self, folder: Path, file: str, dtype: type | np.dtype[np.generic], shape: tuple[int, ...]
@@ -70,37 +67,64 @@ class Part:
         return len(self._label)
 
     def labels(self) -> NDArray[np.bool_]:
-        """All labels, bool of shape (rows,)."""
-        return np.array(self._label, dtype=np.bool_)
+        """All labels, bool of shape (rows,); a byte that is not 0 is a click."""
+        return np.asarray(self._label) != 0
 
     def read(self, start: int, stop: int) -> Batch:
-        """Rows `start` up to `stop` of the part as tensors."""
-        ids = np.stack([column[start:stop].astype(np.int64) for column in self._ids], axis=1)
-        self._check(ids, start)
-        numerical = np.asarray(self._numerical[start:stop], dtype=np.float32)
-        label = np.asarray(self._label[start:stop], dtype=np.float32)
-        return Batch(torch.from_numpy(numerical), torch.from_numpy(ids), torch.from_numpy(label))
+        """Rows `start` up to `stop` of the part as tensors.
 
-    def _check(self, ids: NDArray[np.int64], start: int) -> None:
-        bounds = np.array([f.cardinality for f in self.spec.categorical])
-        wrong = np.argwhere((ids < 0) | (ids >= bounds))
-        if len(wrong):
-            row, column = wrong[0]
-            feature = self.spec.categorical[column]
-            raise KitError(
-                f"{self.split}/{feature.file}: row {self._slice.start + start + row} holds id {ids[row, column]}, "
-                f"{feature.name} has ids 0 to {feature.cardinality - 1}; the file is damaged, run `dlrm prepare` again"
-            )
+        Raises
+        ------
+        KitError
+            If an id on disk does not fit its table or a numerical is not finite.
+        """
+        stop = min(stop, len(self))
+        # torch's memory is aligned to 64 bytes, numpy's is not: no sum may depend on where a batch happens to lie.
+        numerical_BN = torch.empty(stop - start, len(self.spec.numerical))
+        ids_BT = torch.empty(stop - start, len(self._ids), dtype=torch.int64)
+        numerical, ids = numerical_BN.numpy(), ids_BT.numpy()
+        numerical[:] = self._numerical[start:stop]
+        for t, column in enumerate(self._ids):
+            ids[:, t] = column[start:stop]
+        self._check(numerical, ids, start)
+        label_B = torch.from_numpy((np.asarray(self._label[start:stop]) != 0).astype(np.float32))
+        return Batch(numerical_BN, ids_BT, label_B)
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """The rows in order; the last batch may be short."""
         for start in range(0, len(self), batch_size):
-            yield self.read(start, min(start + batch_size, len(self)))
+            yield self.read(start, start + batch_size)
 
     def columns(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]:
-        """All rows in memory: numerical (rows, N) float32, ids (rows, T) int32, labels (rows,) bool."""
+        """All rows in memory: numerical (rows, N) float32, ids (rows, T) int32, labels (rows,) bool.
+
+        Raises
+        ------
+        KitError
+            As :meth:`read`.
+        """
+        numerical = np.asarray(self._numerical, dtype=np.float32)
         ids = np.stack([np.asarray(column, dtype=np.int32) for column in self._ids], axis=1)
-        return np.asarray(self._numerical, dtype=np.float32), ids, self.labels()
+        self._check(numerical, ids, 0)
+        return numerical, ids, self.labels()
+
+    def _check(self, numerical: NDArray[np.float32], ids: NDArray[np.integer], start: int) -> None:
+        if not np.isfinite(numerical).all():
+            row, column = np.argwhere(~np.isfinite(numerical))[0]
+            raise KitError(
+                f"{self.split}/{self.spec.numerical_file}: row {self._slice.start + start + row} holds "
+                f"{numerical[row, column]} in {self.spec.numerical[column]}, a finite number is needed: the file is damaged, "
+                f"or a number is too large for float16 with transform {self.spec.preparation.numerical_transform}; "
+                "make the data set again"
+            )
+        wrong = (ids < 0) | (ids >= self._cardinality_T)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            feature = self.spec.categorical[column]
+            raise KitError(
+                f"{self.split}/{feature.file}: row {self._slice.start + start + row} holds id {ids[row, column]}, "
+                f"{feature.name} has ids 0 to {feature.cardinality - 1}; the file is damaged, make the data set again"
+            )
 
 
 @dataclass(frozen=True)
@@ -111,6 +135,20 @@ class TrainingParts:
     stop: Part
     everything: Part
     stop_rule: str
+
+
+def keep_off_dataset(out: Path) -> None:
+    """Make sure that output does not go into a prepared data set, whose `dataset.json` and `run.json` it would replace.
+
+    Raises
+    ------
+    KitError
+        If `out` holds one.
+    """
+    if (out / "train" / "label.bin").is_file():
+        raise KitError(
+            f"{out}: is a prepared data set, a folder of its own is needed for the output; name another --out"
+        )
 
 
 def open_part(folder: Path, split: str) -> Part:

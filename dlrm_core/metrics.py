@@ -63,6 +63,15 @@ def log_loss(label_B: Labels, logit_B: Scores) -> float:
     return float(np.mean(row_log_loss(label_B, logit_B)))
 
 
+def click_probability(logit_B: Scores) -> NDArray[np.float64]:
+    """Logistic function of the logits, in float64, without overflow.
+
+    >>> click_probability(np.array([-1e4, 0.0, 1e4])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    return expit(logit_B.astype(np.float64))
+
+
 def row_log_loss(label_B: Labels, logit_B: Scores) -> NDArray[np.float64]:
     """Binary cross entropy of each row, in nats, float64 of shape (B,)."""
     _check_shapes(label_B, logit_B)
@@ -90,7 +99,7 @@ def calibration_curve(
     _check_shapes(label_B, logit_B)
     order = np.argsort(logit_B, kind="stable")
     groups = [g for g in np.array_split(order, bins) if len(g)]
-    probability = expit(logit_B.astype(np.float64))
+    probability = click_probability(logit_B)
     predicted = np.array([probability[g].mean() for g in groups])
     observed = np.array([label_B[g].mean() for g in groups])
     return predicted, observed, np.array([len(g) for g in groups], dtype=np.int64)

@@ -8,7 +8,7 @@ from reports.collect import Collection, Entry
 from reports.grouping import Group
 from reports.markup import Html, block, join, tag
 
-ORDER = ("sample", "split", "prepare", "train", "baselines", "report", "notebook")
+ORDER = ("sample", "download", "split", "prepare", "import", "train", "baselines", "report", "notebook")
 EVALUATE = "dlrm evaluate --run RUN --data DATA"
 REPORT = "dlrm report --runs DIR --out HTML"
 

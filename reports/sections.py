@@ -139,7 +139,7 @@ def _on_what(group: Group) -> Html:
     if spec is None:
         digest = group.digest or "none recorded"
         return tag("p", f"No dataset.json with the digest of these runs ({digest}) lies below the runs folder.")
-    sizes = [[f.name, f"{f.cardinality:,}", f.dtype, f.frequency_limit] for f in spec.categorical]
+    sizes = [[f.name, f"{f.cardinality:,}", f.dtype, _or_unknown(f.frequency_limit)] for f in spec.categorical]
     tables = table(["feature", "ids", "stored as", "frequency limit"], sizes, "Embedding tables")
     made = facts(_data_facts(group, spec), "How the raw rows became ids and numbers")
     return join([_splits_table(group, spec), made, details("Size of each embedding table", tables)])
@@ -164,14 +164,24 @@ def _click_rate(group: Group, split: str, rows: int) -> str:
     return next((f"{metric.value:.5f}" for metric in metrics if metric), "–")
 
 
+def _or_unknown(value: object) -> object:
+    return "unknown" if value is None else value
+
+
 def _data_facts(group: Group, spec: DatasetSpec) -> Sequence[tuple[str, object]]:
     preparation = spec.preparation
     total, largest = sum(spec.cardinalities.values()), max(spec.cardinalities.values(), default=0)
     rows: list[tuple[str, object]] = [
         ("numerical features", len(spec.numerical)),
         ("categorical features", f"{len(spec.categorical)}, {total:,} ids in all, {largest:,} in the largest table"),
-        ("frequency limit", f"{preparation.frequency_limit} rows for an id of its own; id 0: {spec.id_zero}"),
-        ("ids counted in", {"train": "the training rows", "all": "all rows"}[preparation.vocabulary]),
+        (
+            "frequency limit",
+            f"{_or_unknown(preparation.frequency_limit)} rows for an id of its own; id 0: {spec.id_zero}",
+        ),
+        (
+            "ids counted in",
+            {"train": "the training rows", "all": "all rows"}.get(preparation.vocabulary, "unknown rows"),
+        ),
         ("numerical transform", preparation.numerical_transform),
         ("engine", spec.engine),
         ("digest", code(spec.digest)),

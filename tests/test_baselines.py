@@ -177,3 +177,22 @@ def test_a_test_part_of_one_class_is_a_named_failure(tmp_path):
     for folder in (tmp_path / "OUT", tmp_path / "OUT" / "constant"):
         assert read_record(folder).status == "failed"
         assert "both classes" in read_record(folder).reason
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["the same", "another"])
+def test_records_do_not_go_into_a_prepared_data_set(data, tmp_path, other):
+    shutil.copytree(data, tmp_path / "DATA")
+    before = sorted(p.name for p in (tmp_path / "DATA").iterdir())
+    with pytest.raises(KitError, match="prepared data set"):
+        run_baselines(data=data if other else tmp_path / "DATA", out=tmp_path / "DATA", config=CONFIG)
+    assert sorted(p.name for p in (tmp_path / "DATA").iterdir()) == before
+
+
+def test_a_failure_leaves_no_records_of_an_earlier_call(scored, tmp_path):
+    """Else a finished record of other rows stands beside the failed one."""
+    shutil.copytree(scored[0], tmp_path / "OUT")
+    write_dataset(tmp_path / "DATA")
+    np.zeros(230, bool).tofile(tmp_path / "DATA" / "train" / "label.bin")
+    with pytest.raises(KitError, match="both classes"):
+        run_baselines(data=tmp_path / "DATA", out=tmp_path / "OUT", config=CONFIG)
+    assert [p.name for p in (tmp_path / "OUT").rglob("*") if p.is_file()] == ["run.json"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlrm_core.data import Part, open_part, open_training_parts
+from dlrm_core.data import Part, keep_off_dataset, open_part, open_training_parts
 from dlrm_core.schema.dataset import read_dataset
 from dlrm_core.schema.errors import KitError
 from tests.train.builders import CARDINALITIES, NUM_NUMERICAL, write_dataset
@@ -132,6 +132,9 @@ def test_a_label_that_is_neither_0_nor_1_is_read_as_a_click(folder, value):
     label.tofile(path)
     part = open_part(folder, "test")
     assert set(part.read(0, 10).label_B.tolist()) <= {0.0, 1.0}
+    assert set(part.labels().view(np.uint8).tolist()) <= {0, 1}
+    assert part.read(5, 6).label_B.tolist() == [1.0]
+    assert part.labels()[5]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -143,6 +146,19 @@ def test_a_numerical_that_is_not_finite_is_refused_with_the_file(folder, value):
     numerical.tofile(path)
     with pytest.raises(KitError, match=r"numerical\.bin"):
         open_part(folder, "test").read(0, 10)
+    with pytest.raises(KitError, match=rf"test/numerical\.bin: row 1 holds {value} in I1"):
+        open_part(folder, "test").columns()
+
+
+def test_the_row_that_is_not_finite_is_named_by_its_place_in_the_file(folder):
+    path = folder / "train" / "numerical.bin"
+    numerical = np.fromfile(path, np.float16).reshape(-1, NUM_NUMERICAL)
+    numerical[220, 2] = np.nan
+    numerical.tofile(path)
+    part = open_training_parts(folder).stop  # its row 13 is row 220 of the file
+    assert len(part.read(0, 13)) == 13
+    with pytest.raises(KitError, match=r"train/numerical\.bin: row 220 holds nan in I2"):
+        part.read(10, 20)
 
 
 @pytest.mark.parametrize("file", ["label.bin", "numerical.bin", "cat_0.bin", "cat_1.bin"])
@@ -166,3 +182,16 @@ def test_parts_need_no_memory_of_their_own(folder):
     part = Part(folder, read_dataset(folder), "train")
     assert isinstance(part._numerical, np.memmap)
     assert not part._numerical.flags.writeable
+
+
+def test_memory_of_a_batch_is_aligned(folder):
+    """Vector instructions start at the same place in every run, wherever a batch happens to lie."""
+    for batch in open_part(folder, "test").batches(7):
+        assert batch.numerical_BN.data_ptr() % 64 == 0
+
+
+def test_output_does_not_go_into_a_prepared_data_set(folder, tmp_path):
+    keep_off_dataset(tmp_path / "RUN")
+    keep_off_dataset(tmp_path)  # DATA may lie below it
+    with pytest.raises(KitError, match=r"prepared data set.*--out"):
+        keep_off_dataset(folder)

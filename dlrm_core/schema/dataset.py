@@ -113,7 +113,9 @@ class DatasetSpec(Strict):
     numerical_dtype: Literal["float16"] = "float16"
     numerical: tuple[str, ...]
     categorical: tuple[CategoricalFeature, ...]
-    id_order: Literal["count falling, then value rising, from 1", "unknown"] = "count falling, then value rising, from 1"
+    id_order: Literal["count falling, then value rising, from 1", "unknown"] = (
+        "count falling, then value rising, from 1"
+    )
     id_zero: Literal["missing, rare or unseen", "unknown"] = "missing, rare or unseen"
     preparation: Preparation | Imported = Field(discriminator="vocabulary")
     engine: str

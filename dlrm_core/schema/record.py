@@ -15,7 +15,9 @@ from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import make_output_folder, write_atomic
 
 FILE = "run.json"
-Command = Literal["sample", "download", "split", "prepare", "import", "train", "baselines", "report", "notebook", "bench"]
+Command = Literal[
+    "sample", "download", "split", "prepare", "import", "train", "baselines", "report", "notebook", "bench"
+]
 Status = Literal["running", "finished", "failed"]
 
 
@@ -62,15 +64,6 @@ class RunRecord(Strict):
     def metric(self, name: str, split: str) -> Metric | None:
         """The metric of that name and split, or None."""
         return next((m for m in self.metrics if m.name == name and m.split == split), None)
-
-    def replacing_split(self, split: str, metrics: tuple[Metric, ...], series: tuple[Series, ...]) -> "RunRecord":
-        """A copy in which that split's metrics and series are these."""
-        return self.model_copy(
-            update={
-                "metrics": tuple(m for m in self.metrics if m.split != split) + metrics,
-                "series": tuple(s for s in self.series if s.split != split) + series,
-            }
-        )
 
 
 def read_record(folder: Path) -> RunRecord:

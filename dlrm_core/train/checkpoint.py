@@ -1,5 +1,6 @@
 """A trained model on disk: `mlps.safetensors` and `tables.safetensors` (one tensor a feature, by name); no pickle."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -33,6 +34,31 @@ def save_model(model: Dlrm, spec: DatasetSpec, folder: Path) -> dict[str, str]:
     return {name: _save(folder / name, tensors) for name, tensors in ((MLPS, mlps), (TABLES, tables))}
 
 
+def check_weights(folder: Path, digests: Mapping[str, str]) -> None:
+    """Make sure that both files hold the bytes that the record of their run tells.
+
+    Parameters
+    ----------
+    folder : Path
+    digests : mapping of str to str
+        SHA-256 by file name, as :func:`save_model` returned them.
+
+    Raises
+    ------
+    KitError
+        If a file is missing or holds other bytes.
+    """
+    for name in (MLPS, TABLES):
+        path = folder / name
+        _check_is_file(path)
+        found = sha256_file(path)
+        if found != digests[name]:
+            raise KitError(
+                f"{path}: has SHA-256 {found[:12]}..., the run's record says {digests[name][:12]}...; it was changed or "
+                "damaged after training, train the run again"
+            )
+
+
 @torch.no_grad()
 def load_model(folder: Path, config: ModelConfig, spec: DatasetSpec) -> Dlrm:
     """The model that :func:`save_model` wrote.
@@ -57,12 +83,16 @@ def _save(path: Path, tensors: dict[str, Tensor]) -> str:
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise KitError(f"{path}: is missing; the run did not finish, train it again")
+    _check_is_file(path)
     try:
         return load_file(path)
     except SafetensorError as error:
         raise KitError(f"{path}: is damaged ({error}); train the run again") from None
+
+
+def _check_is_file(path: Path) -> None:
+    if not path.is_file():
+        raise KitError(f"{path}: is missing; the run did not finish, train it again")
 
 
 def _copy(targets: dict[str, Tensor], sources: dict[str, Tensor], path: Path) -> None:

@@ -8,12 +8,17 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from dlrm_core.data import Part
-from dlrm_core.metrics import calibration_curve, log_loss, roc_auc, roc_curve
+from dlrm_core.metrics import calibration_curve, click_probability, log_loss, roc_auc, roc_curve
 from dlrm_core.model.dlrm import Dlrm
+from dlrm_core.schema.dataset import DatasetSpec
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.progress import Progress, silent
-from dlrm_core.schema.record import Metric, Series
+from dlrm_core.schema.record import Metric, RunRecord, Series
 from dlrm_core.train.shards import Shards
+
+# What an evaluation adds to a record.
+MEASURED = ("auc", "log_loss", "mean_prediction", "click_rate", "rows")
+CURVES = ("roc", "calibration")
 
 
 @torch.inference_mode()
@@ -46,11 +51,10 @@ def measure(
     KitError
         If a prediction is not finite or the split has rows of one class only.
     """
-    probability = 1.0 / (1.0 + np.exp(-logit_B.astype(np.float64)))
     values = {
         "auc": (roc_auc(label_B, logit_B), "1"),
         "log_loss": (log_loss(label_B, logit_B), "nat"),
-        "mean_prediction": (float(probability.mean()), "clicks per row"),
+        "mean_prediction": (float(click_probability(logit_B).mean()), "clicks per row"),
         "click_rate": (float(label_B.mean()), "clicks per row"),
         "rows": (float(len(label_B)), "rows"),
     }
@@ -67,27 +71,60 @@ def curves(label_B: NDArray[np.bool_], logit_B: NDArray[np.floating], split: str
     )
 
 
+def without_scores(record: RunRecord, split: str) -> RunRecord:
+    """A copy of `record` without what an evaluation of `split` adds; what training measured on the same rows stays."""
+    return record.model_copy(
+        update={
+            "metrics": tuple(m for m in record.metrics if m.split != split or m.name not in MEASURED),
+            "series": tuple(s for s in record.series if s.split != split or s.name not in CURVES),
+            "outputs": {name: digest for name, digest in record.outputs.items() if name != predictions_file(split)},
+            "choices": {name: choice for name, choice in record.choices.items() if name != scored_choice(split)},
+        }
+    )
+
+
+def scored_choice(split: str) -> str:
+    """Name of the record's choice that tells which data set the scores of `split` belong to."""
+    return f"scored on {split}"
+
+
+def predictions_file(split: str) -> str:
+    """Name of the file of a split's predictions."""
+    return f"predictions_{split}.safetensors"
+
+
 def save_predictions(folder: Path, split: str, label_B: NDArray[np.bool_], logit_B: NDArray[np.floating]) -> Path:
     """Write predictions_SPLIT.safetensors with `logit` float32 and `label` uint8, both (rows,), in the order on disk."""
-    path = folder / f"predictions_{split}.safetensors"
+    path = folder / predictions_file(split)
     part = path.with_suffix(".part")
     save_file({"logit": logit_B.astype(np.float32), "label": label_B.astype(np.uint8)}, part)
     part.replace(path)
     return path
 
 
-def check_same_vocabulary(run_digest: str, data_digest: str, data: Path) -> None:
-    """Refuse to score rows whose ids were made with another vocabulary.
+def check_same_encoding(trained_on: DatasetSpec, spec: DatasetSpec, data: Path) -> None:
+    """Refuse to score rows whose ids or numbers mean something else than those that the run was trained on.
 
     Raises
     ------
     KitError
-        If the digests differ.
+        If the vocabulary, the features or the transform of the numericals differ.
     """
-    if run_digest != data_digest:
-        raise KitError(
-            f"{data}: its vocabulary is not the one that the run was trained with; name the data set of the run"
-        )
+    pairs = {
+        "vocabulary": (trained_on.vocabulary_digest, spec.vocabulary_digest),
+        "categorical features": (tuple(trained_on.cardinalities.items()), tuple(spec.cardinalities.items())),
+        "numerical features": (trained_on.numerical, spec.numerical),
+        "numerical transform": (
+            trained_on.preparation.numerical_transform,
+            spec.preparation.numerical_transform,
+        ),
+    }
+    for what, (needed, found) in pairs.items():
+        if needed != found:
+            raise KitError(
+                f"{data}: its {what} differs from what the run was trained with; prepare it as the run's data set was, "
+                "or name that one"
+            )
 
 
 def _series(

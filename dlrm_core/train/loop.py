@@ -17,6 +17,8 @@ from dlrm_core.train.evaluate import predict
 from dlrm_core.train.shards import Shards
 from dlrm_core.train.step import TrainStep
 
+DIVERGED = "the model has diverged: lower mlps.lr and tables.lr or lengthen schedule.warmup_steps"
+
 
 @dataclass(frozen=True)
 class TrainEvent:
@@ -70,6 +72,7 @@ class Fit:
         self._window: list[Tensor] = []
         self._window_start = 0.0
         self._window_rows = 0
+        self._samples_per_s = math.inf
         self._evaluations_since_best = 0
 
     def run(self, part: Part, stop: Part | None, max_steps: int) -> None:
@@ -78,8 +81,10 @@ class Fit:
         Raises
         ------
         KitError
-            If the loss becomes infinite or not a number.
+            If `part` has no rows, or the loss or a weight becomes infinite or not a number.
         """
+        if not len(part):
+            raise KitError(f"the {part.split} part has no rows to train on; prepare the data set with files for it")
         marks = self._evaluation_steps(len(part), max_steps) if stop is not None and len(stop) else set()
         self._window_start = time.perf_counter()
         for batch in self._batches(part, max_steps):
@@ -90,12 +95,14 @@ class Fit:
                 self._log(max_steps)
             if step in marks and stop is not None:
                 self._evaluate(stop, max_steps)
-                if (
-                    self._evaluations_since_best >= self._config.stopping.patience
-                    and self._config.stopping.rule != "last"
-                ):
+                if self._has_had_enough():
                     break
         self._choose()
+        self._check_weights()
+
+    def _has_had_enough(self) -> bool:
+        stopping = self._config.stopping
+        return stopping.rule != "last" and self._evaluations_since_best >= stopping.patience
 
     def _batches(self, part: Part, max_steps: int) -> Iterator[Batch]:
         step = 0
@@ -118,22 +125,27 @@ class Fit:
         loss = float(torch.stack(self._window).mean())
         step, now = self._step.step, time.perf_counter()
         if not math.isfinite(loss):
-            raise KitError(
-                f"the training loss is {loss} at step {step}; the model has diverged: lower mlps.lr and tables.lr "
-                "or lengthen schedule.warmup_steps"
-            )
-        rate = self._window_rows / (now - self._window_start)
-        lr = self._step.learning_rate(self._config.mlps.lr)
+            raise KitError(f"the training loss is {loss} at step {step}; {DIVERGED}")
+        self._samples_per_s = self._window_rows / (now - self._window_start)
         self.history.loss.append((step, loss))
-        self.history.learning_rate.append((step, lr))
-        self._event(max_steps, rate)
+        self.history.learning_rate.append((step, self._step.learning_rate(self._config.mlps.lr)))
+        self._event(max_steps)
         self._window, self._window_rows, self._window_start = [], 0, now
 
-    def _event(self, max_steps: int, rate: float, auc: float | None = None, loss: float | None = None) -> None:
-        step, last = self.history.loss[-1]
-        left = (max_steps - step) * self._config.batch_size / rate
-        lr = self.history.learning_rate[-1][1]
-        self._listener(TrainEvent(self._phase, step, max_steps, last, lr, rate, left, auc, loss))
+    def _event(self, max_steps: int, auc: float | None = None, log_loss: float | None = None) -> None:
+        step, loss = self.history.loss[-1]
+        event = TrainEvent(
+            phase=self._phase,
+            step=step,
+            steps=max_steps,
+            loss=loss,
+            learning_rate=self.history.learning_rate[-1][1],
+            samples_per_s=self._samples_per_s,
+            seconds_left=(max_steps - step) * self._config.batch_size / self._samples_per_s,
+            auc=auc,
+            log_loss=log_loss,
+        )
+        self._listener(event)
 
     def _evaluate(self, stop: Part, max_steps: int) -> None:
         start = time.perf_counter()
@@ -151,9 +163,8 @@ class Fit:
             self.best = Best(step, score, {n: t.detach().clone() for n, t in self.model.state_dict().items()})
             self._evaluations_since_best = 0
         self._swap_average()
-        spent = time.perf_counter() - start
-        self._event(max_steps, len(stop) / spent, auc, loss)
-        self._window_start += spent
+        self._event(max_steps, auc, loss)
+        self._window_start += time.perf_counter() - start
 
     def _swap_average(self) -> None:
         if self._step.average is not None:
@@ -164,3 +175,8 @@ class Fit:
             self.model.load_state_dict(self.best.weights)
         else:
             self._swap_average()
+
+    def _check_weights(self) -> None:
+        """The loss of a step is that before its update, so that nothing else sees the last one."""
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in self.model.state_dict().values()):
+            raise KitError(f"a weight is not finite after step {self._step.step}; {DIVERGED}")

@@ -1,22 +1,45 @@
 """The commands `train` and `evaluate`: a configuration and a data set in, a RUN folder with its record out."""
 
 import math
+import shlex
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlrm_core.data import Part, TrainingParts, open_part, open_training_parts
+from dlrm_core.data import Part, TrainingParts, keep_off_dataset, open_part, open_training_parts
 from dlrm_core.model.dlrm import Dlrm
 from dlrm_core.schema.config import TrainConfig
-from dlrm_core.schema.dataset import DatasetSpec, read_dataset
+from dlrm_core.schema.dataset import SPLITS, DatasetSpec
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import sha256_file
 from dlrm_core.schema.progress import Progress, silent
-from dlrm_core.schema.record import Metric, Recorder, RunRecord, Series, read_record, recording, write_record
-from dlrm_core.train.checkpoint import build_model, load_model, save_model
-from dlrm_core.train.evaluate import check_same_vocabulary, curves, measure, predict, save_predictions
+from dlrm_core.schema.record import (
+    Metric,
+    Recorder,
+    RunRecord,
+    Series,
+    read_record,
+    recording,
+    without_folders,
+    write_record,
+)
+from dlrm_core.train.checkpoint import MLPS, TABLES, build_model, check_weights, load_model, save_model
+from dlrm_core.train.evaluate import (
+    check_same_encoding,
+    curves,
+    measure,
+    predict,
+    predictions_file,
+    save_predictions,
+    scored_choice,
+    without_scores,
+)
 from dlrm_core.train.loop import Fit, History, Listener, TrainEvent
 from dlrm_core.train.shards import Shards
+
+DESCRIPTION = "dataset.json"
+FAILED_EVALUATION = "evaluate on "  # how the reason of a record begins whose training did finish
 
 
 def unheard(event: TrainEvent) -> None:
@@ -46,58 +69,101 @@ def train(
     Raises
     ------
     KitError
-        If DATA is damaged or has no training rows, RUN cannot be written, or training diverges.
+        If DATA is damaged, or has no training rows or none that the stopping rule could look at; if RUN cannot be written
+        or is a prepared data set; if training diverges.
     """
-    spec = read_dataset(data)
     parts = open_training_parts(data)
-    if not len(parts.fit):
-        raise KitError(f"{data}: its training part has no rows; prepare the data set with files for it")
-    sets = "".join(f" --set {override}" for override in overrides)
+    _check_rows(data, parts, config)
+    keep_off_dataset(out)
+    preset = Path(preset).name  # a preset may be a file; whose folder it lies in is nobody's business
+    words = ["--preset", preset, *(word for override in overrides for word in ("--set", override))]
     with recording(
         out,
         "train",
         name=_name(preset, config.seed, overrides),
-        repeat=f"dlrm train --data DATA --out RUN --preset {preset}{sets}",
+        repeat=f"dlrm train --data DATA --out RUN {shlex.join(words)}",
         config={"preset": preset, "train": config.model_dump(mode="json")},
         choices=_choices(parts),
-        dataset_digest=spec.digest,
+        dataset_digest=parts.fit.spec.digest,
         seeds={"model": config.seed},
     ) as recorder:
+        _clear(out)
         with Shards(deterministic=config.deterministic) as shards:
-            model, metrics, series = _fit_and_choose(config, spec, parts, shards, listener, recorder)
-        outputs = save_model(model, spec, out)
-        shutil.copyfile(data / "dataset.json", out / "dataset.json")
+            model, metrics, series = _fit_and_choose(config, parts, shards, listener, recorder)
+        outputs = save_model(model, parts.fit.spec, out)
+        shutil.copyfile(data / DESCRIPTION, out / DESCRIPTION)
         recorder.update(outputs=outputs, metrics=metrics, series=series)
     return recorder.record
 
 
 def evaluate(*, run: Path, data: Path, split: str = "test", progress: Progress = silent) -> RunRecord:
-    """Score a split of DATA with the model of RUN; replace that split's metrics and curves in RUN/run.json.
+    """Score a split of DATA with the model of RUN; replace that split's scores and curves in RUN/run.json.
 
     Raises
     ------
     KitError
-        If RUN did not finish, DATA has another vocabulary, the split is empty or has one class only, or a prediction is
-        not finite. The reason is added to RUN/run.json as `failed`.
+        If RUN holds no whole trained model, or DATA is encoded otherwise or has no rows in the split: RUN stays as it is.
+        If a row is damaged, the split has one class only or a prediction is not finite: RUN/run.json then says `failed`
+        with the reason and holds no scores of that split, until another evaluation succeeds.
     """
+    start = time.perf_counter()
     record = read_record(run)
-    if record.command != "train" or record.status != "finished":
-        raise KitError(f"{run}: its record says {record.command} {record.status}; a finished training run is needed")
+    _check_trained(run, record)
     config = TrainConfig.from_dict(record.config["train"], source=str(run / "run.json"))
-    trained_on = DatasetSpec.from_json((run / "dataset.json").read_bytes(), source=str(run / "dataset.json"))
-    check_same_vocabulary(trained_on.vocabulary_digest, read_dataset(data).vocabulary_digest, data)
+    trained_on = _description_of(run)
     part = open_part(data, split)
+    check_same_encoding(trained_on, part.spec, data)
+    check_weights(run, record.outputs)
     model = load_model(run, config.model, trained_on)
+    unscored = without_scores(record, split)
     try:
-        return _score(model, config, part, run, record, progress)
+        scored = _score(model, config, part, run, unscored, progress)
     except KitError as error:
-        write_record(run, record.model_copy(update={"status": "failed", "reason": f"evaluate on {split}: {error}"}))
+        (run / predictions_file(split)).unlink(missing_ok=True)
+        reason = f"{FAILED_EVALUATION}{split}: {without_folders(str(error))}"
+        write_record(run, unscored.model_copy(update={"status": "failed", "reason": reason}))
         raise
+    spent = round(time.perf_counter() - start, 3)
+    scored = scored.model_copy(update={"timings_s": record.timings_s | {f"evaluate on {split}": spent}})
+    write_record(run, scored)
+    return scored
+
+
+def _check_rows(data: Path, parts: TrainingParts, config: TrainConfig) -> None:
+    if not len(parts.fit):
+        raise KitError(f"{data}: its training part has no rows; prepare the data set with files for it")
+    if config.stopping.rule != "last" and not len(parts.stop):
+        raise KitError(
+            f"{data}: has no validation part and too few training rows to hold any back, stopping.rule "
+            f"{config.stopping.rule} needs rows to look at; prepare the data set with --validation or with at least 10 "
+            "training rows, or choose stopping.rule=last"
+        )
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier training and its evaluations left, so that the record never stands beside another model."""
+    for name in (MLPS, TABLES, DESCRIPTION, *(predictions_file(split) for split in SPLITS)):
+        (out / name).unlink(missing_ok=True)
+
+
+def _check_trained(run: Path, record: RunRecord) -> None:
+    evaluation_failed = record.status == "failed" and (record.reason or "").startswith(FAILED_EVALUATION)
+    trained = {MLPS, TABLES} <= set(record.outputs) and (record.status == "finished" or evaluation_failed)
+    if record.command != "train" or not trained:
+        raise KitError(f"{run}: its record says {record.command} {record.status}; a finished training run is needed")
+
+
+def _description_of(run: Path) -> DatasetSpec:
+    path = run / DESCRIPTION
+    if not path.is_file():
+        raise KitError(f"{path}: is missing; copy it from the data set that the run was trained on, or train it again")
+    return DatasetSpec.from_json(path.read_bytes(), source=str(path))
 
 
 def _fit_and_choose(
-    config: TrainConfig, spec: DatasetSpec, parts: TrainingParts, shards: Shards, listener: Listener, recorder: Recorder
+    config: TrainConfig, parts: TrainingParts, shards: Shards, listener: Listener, recorder: Recorder
 ) -> tuple[Dlrm, tuple[Metric, ...], tuple[Series, ...]]:
+    spec = parts.fit.spec
     model = build_model(config.model, spec, config.seed)
     fit = Fit(model, config, shards, listener, "train")
     steps = config.epochs * math.ceil(len(parts.fit) / config.batch_size)
@@ -126,10 +192,16 @@ def _score(model: Dlrm, config: TrainConfig, part: Part, run: Path, record: RunR
     label_B = part.labels()
     metrics = measure(label_B, logit_B, part.split, record.choices["selection"])
     path = save_predictions(run, part.split, label_B, logit_B)
-    updated = record.replacing_split(part.split, metrics, curves(label_B, logit_B, part.split))
-    updated = updated.model_copy(update={"outputs": record.outputs | {path.name: sha256_file(path)}})
-    write_record(run, updated)
-    return updated
+    return record.model_copy(
+        update={
+            "status": "finished",
+            "reason": None,
+            "metrics": record.metrics + metrics,
+            "series": record.series + curves(label_B, logit_B, part.split),
+            "outputs": record.outputs | {path.name: sha256_file(path)},
+            "choices": record.choices | {scored_choice(part.split): f"data set {part.spec.digest}"},
+        }
+    )
 
 
 def _name(preset: str, seed: int, overrides: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """Work on pieces of a batch, whose number and borders do not depend on the number of threads.
 
 A matrix product's rounding changes with the number of threads inside it. So in the deterministic mode a batch is cut
-into a fixed number of shards, each computed by one thread, and whatever they return is combined in shard order: 1, 2
-and 4 threads give the same bits. Without it, one shard is computed by all threads.
+into a fixed number of shards, each computed by one thread, and whatever they return is combined in shard order by one
+thread too: 1, 2 and 4 threads give the same bits. Without it, one shard is computed by all threads.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,9 @@ class Shards:
         threads = threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(threads, initializer=_one_thread) if deterministic and threads > 1 else None
         self._saved_threads = torch.get_num_threads()
-        if deterministic and self._pool is None:
+        if deterministic:
+            # Also for what is done between the shards: where torch splits an elementwise operation decides which numbers
+            # its vector instructions miss. Besides, its threads would spin for the cores that the pool needs.
             _one_thread()
 
     def map(self, function: Callable[[int, int], Result], rows: int) -> list[Result]:

@@ -206,7 +206,8 @@ def test_description_is_that_of_the_files(prepared):
 
 def test_nothing_else_lies_in_the_folder(prepared):
     names = sorted(path.name for path in prepared.folder.iterdir())
-    assert names == ["dataset.json", "run.json", "test", "train", "validation", "vocabulary.parquet"]
+    known = ["dataset.json", "feature_spec.yaml", "run.json", "test", "train", "validation", "vocabulary.parquet"]
+    assert names == known
 
 
 def test_held_back_rows_are_the_last_tenth_of_the_input(tmp_path):

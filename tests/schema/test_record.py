@@ -64,13 +64,6 @@ def test_metric_by_name_and_split(record):
     assert record.metric("log_loss", "test") is None
 
 
-def test_replacing_a_split_touches_no_other(record):
-    again = record.replacing_split("test", (metric("log_loss", 0.4, "test"),), ())
-    assert [(m.name, m.split) for m in again.metrics] == [("auc", "train"), ("log_loss", "test")]
-    assert [(s.name, s.split) for s in again.series] == [("loss", "train")]
-    assert again.model_copy(update={"metrics": record.metrics, "series": record.series}) == record
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -65,14 +65,15 @@ def write_dataset(
             if name == "train"
             else 0,
         )
+    preparation, vocabulary_digest = preparation or Preparation(), sha256_bytes(vocabulary.encode())
     spec = DatasetSpec(
         numerical=tuple(f"I{i}" for i in range(num_numerical)),
         categorical=features,
-        preparation=preparation or Preparation(),
+        preparation=preparation,
         engine="test builder",
-        vocabulary_digest=sha256_bytes(vocabulary.encode()),
+        vocabulary_digest=vocabulary_digest,
         splits=splits,  # type: ignore[arg-type]
-        digest=sha256_bytes(repr(splits).encode()),
+        digest=DatasetSpec.digest_of(features, preparation, vocabulary_digest, splits),
     )
     (folder / "dataset.json").write_text(spec.to_json())
     return spec

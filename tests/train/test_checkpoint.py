@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from dlrm_core.schema.dataset import read_dataset
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import sha256_file
-from dlrm_core.train.checkpoint import MLPS, TABLES, build_model, load_model, save_model
+from dlrm_core.train.checkpoint import MLPS, TABLES, build_model, check_weights, load_model, save_model
 from tests.train.builders import CARDINALITIES, tiny_config
 
 
@@ -78,3 +78,25 @@ def test_a_wrong_file_is_refused_by_name(data, tmp_path, name, fault):
     with pytest.raises(KitError, match=name) as caught:
         load_model(run, tiny_config().model, read_dataset(data))
     assert "\n" not in str(caught.value)
+
+
+def test_weights_of_the_record_are_let_through(data, tmp_path):
+    digests = saved(data, tmp_path / "run")
+    check_weights(tmp_path / "run", digests | {"predictions_test.safetensors": "0" * 64})
+
+
+@pytest.mark.parametrize("name", [MLPS, TABLES])
+@pytest.mark.parametrize("fault", ["missing", "flipped", "another model's"])
+def test_other_bytes_than_the_record_tells_are_refused_by_name(data, tmp_path, name, fault):
+    digests = saved(data, tmp_path / "run")
+    path = tmp_path / "run" / name
+    raw = bytearray(path.read_bytes())
+    path.unlink()
+    if fault == "flipped":
+        raw[-1] ^= 1
+        path.write_bytes(raw)
+    elif fault == "another model's":
+        saved(data, tmp_path / "other", seed=2)
+        (tmp_path / "other" / name).rename(path)
+    with pytest.raises(KitError, match=rf"{name}: (is missing|has SHA-256 \w+.*{digests[name][:12]}).*train"):
+        check_weights(tmp_path / "run", digests)

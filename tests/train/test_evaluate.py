@@ -8,12 +8,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from dlrm_core.data import open_part
-from dlrm_core.schema.dataset import read_dataset
+from dlrm_core.schema.dataset import Preparation, read_dataset
 from dlrm_core.schema.errors import KitError
 from dlrm_core.train.checkpoint import build_model
-from dlrm_core.train.evaluate import curves, measure, predict, save_predictions
+from dlrm_core.train.evaluate import CURVES, MEASURED, check_same_encoding, curves, measure, predict, save_predictions
 from dlrm_core.train.shards import Shards
-from tests.train.builders import tiny_config
+from tests.train.builders import tiny_config, write_dataset
 
 LABEL = np.array([True, False, True, False, False])
 LOGIT = np.array([2.0, -1.0, -0.5, 0.25, 0.25], np.float32)
@@ -50,6 +50,11 @@ def test_predictions_that_are_not_finite_are_refused_without_a_warning(value):
             measure(LABEL, logit, "test", "x")
 
 
+def test_names_of_what_an_evaluation_adds():
+    assert tuple(m.name for m in measure(LABEL, LOGIT, "test", "x")) == MEASURED
+    assert tuple(c.name for c in curves(LABEL, LOGIT, "test")) == CURVES
+
+
 def test_curves_are_aggregates():
     roc, calibration = curves(LABEL, LOGIT, "test")
     assert (roc.x[0], roc.y[0], roc.x[-1], roc.y[-1]) == (0, 0, 1, 1)
@@ -79,3 +84,23 @@ def test_progress_counts_rows_to_the_last(data):
     assert logit.shape == (90,)
     assert logit.dtype == np.float32
     assert heard == [("evaluate on test", done, 90) for done in (40, 80, 90)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": 3, "train": 50, "validation": 4}, None),  # other rows of the same kind
+        ({"vocabulary": "another"}, "vocabulary"),
+        ({"preparation": Preparation(numerical_transform="none")}, "numerical transform"),
+        ({"num_numerical": 5}, "numerical features"),
+        ({"cardinalities": (5, 130, 41)}, "categorical features"),
+        ({"preparation": Preparation(frequency_limit=3)}, None),  # the vocabulary is the same nevertheless
+    ],
+)
+def test_rows_of_another_encoding_are_refused(data, tmp_path, changes, said):
+    other = write_dataset(tmp_path / "DATA", **changes)
+    if said is None:
+        check_same_encoding(read_dataset(data), other, tmp_path / "DATA")
+        return
+    with pytest.raises(KitError, match=rf"DATA: its {said} differs"):
+        check_same_encoding(read_dataset(data), other, tmp_path / "DATA")

@@ -260,6 +260,13 @@ def test_divergence_is_an_error_that_names_step_and_cure(data, log_every):
         Watched(data, config)
 
 
+def test_weights_that_the_last_update_spoils_are_an_error(data):
+    """The loss is that before the update, and nobody looks at the model afterwards."""
+    config = tiny_config(mlps={"lr": 1e38, "weight_decay": 1e6}, batch_size=207, schedule={"warmup_steps": 0})
+    with pytest.raises(KitError, match=r"weight is not finite after step 1.*mlps\.lr"):
+        Watched(data, config, 1, look=False)
+
+
 def test_a_part_without_rows_ends(tmp_path):
     write_dataset(tmp_path / "DATA", train=0)
     parts = open_training_parts(tmp_path / "DATA")

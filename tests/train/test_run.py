@@ -2,7 +2,9 @@
 
 import json
 import math
+import shlex
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +215,23 @@ def test_run_and_data_must_be_two_folders(tmp_path):
     assert {p.name: p.read_bytes() for p in (tmp_path / "DATA").iterdir() if p.is_file()} == before
 
 
+def test_run_must_not_be_another_prepared_data_set(data, tmp_path):
+    write_dataset(tmp_path / "OTHER", seed=4)
+    before = (tmp_path / "OTHER" / "dataset.json").read_bytes()
+    with pytest.raises(KitError, match="prepared data set"):
+        trained(data, tmp_path / "OTHER")
+    assert (tmp_path / "OTHER" / "dataset.json").read_bytes() == before
+    assert not (tmp_path / "OTHER" / "run.json").exists()
+
+
+def test_command_to_repeat_can_be_pasted(data, tmp_path):
+    overrides = ["seed=1", "model.top_mlp_sizes=[10, 5, 1]", "stopping={rule: last}"]
+    record = train(data=data, out=tmp_path / "RUN", config=tiny_config(), preset="tiny", overrides=overrides)
+    words = shlex.split(record.repeat)
+    assert words[:8] == ["dlrm", "train", "--data", "DATA", "--out", "RUN", "--preset", "tiny"]
+    assert words[8:] == ["--set", overrides[0], "--set", overrides[1], "--set", overrides[2]]
+
+
 def test_records_hold_no_absolute_path(data, tmp_path):
     """`--preset /home/somebody/mine.yaml` must not put somebody's name into run.json."""
     preset = str(tmp_path / "somebody" / "mine.yaml")
@@ -226,6 +245,23 @@ def test_training_again_leaves_nothing_of_the_model_before(data, run):
     evaluate(run=run, data=data)
     trained(data, run, tiny_config(seed=9))
     assert not (run / "predictions_test.safetensors").exists()
+
+
+def test_a_failed_training_leaves_nothing_of_the_model_before(data, run):
+    evaluate(run=run, data=data)
+    with pytest.raises(KitError, match="loss is"):
+        trained(data, run, tiny_config(mlps={"lr": 1e30}, tables={"lr": 1e30}))
+    assert [p.name for p in run.iterdir()] == ["run.json"]
+    with pytest.raises(KitError, match="train failed"):
+        evaluate(run=run, data=data)
+
+
+def test_a_training_that_is_refused_leaves_the_model_before(tmp_path, run):
+    before = {p.name: p.read_bytes() for p in run.iterdir()}
+    write_dataset(tmp_path / "DATA", train=0)
+    with pytest.raises(KitError, match="no rows"):
+        trained(tmp_path / "DATA", run)
+    assert {p.name: p.read_bytes() for p in run.iterdir()} == before
 
 
 # evaluate
@@ -292,7 +328,11 @@ def test_speed_outlives_the_evaluation_of_the_training_part(data, run):
 
 def test_evaluation_time_is_recorded(data, run):
     before = set(read_record(run).timings_s)
-    assert set(evaluate(run=run, data=data).timings_s) - before
+    start = time.perf_counter()
+    after = evaluate(run=run, data=data).timings_s
+    assert set(after) - before
+    assert set(after) - before == {"evaluate on test"}
+    assert 0 < after["evaluate on test"] <= time.perf_counter() - start
 
 
 @pytest.mark.parametrize("size", [1, 7, 90, 1000])
@@ -348,6 +388,47 @@ def test_a_failed_evaluation_can_be_mended(data, run, tmp_path):
     assert (record.status, record.reason) == ("finished", None)
 
 
+def test_a_failed_evaluation_is_told_from_a_failed_training(data, run, tmp_path):
+    """What a failed evaluation leaves: training's own results, the weights, a reason without folders, and no scores."""
+    before = read_record(run)
+    evaluate(run=run, data=data)
+    with pytest.raises(KitError):
+        evaluate(run=run, data=with_labels(data, tmp_path / "DATA", True))
+    record = read_record(run)
+    assert record.reason.startswith("evaluate on test: ")
+    assert str(tmp_path) not in (run / "run.json").read_text()
+    assert record.metrics == before.metrics
+    assert record.series == before.series
+    assert record.outputs == before.outputs
+    assert record.choices == before.choices
+    assert not (run / "predictions_test.safetensors").exists()
+
+
+def test_a_damaged_row_is_a_failed_evaluation_that_can_be_mended(data, run, tmp_path):
+    shutil.copytree(data, tmp_path / "DATA")
+    path = tmp_path / "DATA" / "test" / "cat_0.bin"
+    path.write_bytes(b"\x70" + path.read_bytes()[1:])
+    with pytest.raises(KitError, match=r"cat_0\.bin: row 0"):
+        evaluate(run=run, data=tmp_path / "DATA")
+    assert "cat_0.bin: row 0" in read_record(run).reason
+    assert evaluate(run=run, data=data).reason is None
+
+
+def test_another_split_mends_a_failed_evaluation_too(data, run, tmp_path):
+    with pytest.raises(KitError):
+        evaluate(run=run, data=with_labels(data, tmp_path / "DATA", True))
+    record = evaluate(run=run, data=data, split="train")
+    assert (record.status, record.reason) == ("finished", None)
+    assert record.metric("auc", "test") is None
+
+
+def test_a_record_without_weights_is_refused(data, run):
+    record = read_record(run)
+    write_record(run, record.model_copy(update={"outputs": {MLPS: record.outputs[MLPS]}}))
+    with pytest.raises(KitError, match="finished training run is needed"):
+        evaluate(run=run, data=data)
+
+
 def test_another_vocabulary_is_refused(data, run, tmp_path):
     write_dataset(tmp_path / "DATA", vocabulary="another")
     before = (run / "run.json").read_bytes()
@@ -369,6 +450,8 @@ def test_what_was_scored_is_recorded(data, run, tmp_path):
     assert other.digest != read_dataset(data).digest
     evaluate(run=run, data=tmp_path / "DATA")
     assert other.digest in (run / "run.json").read_text()
+    evaluate(run=run, data=data)
+    assert other.digest not in (run / "run.json").read_text()
 
 
 @pytest.mark.parametrize("status", ["running", "failed"])
@@ -409,8 +492,10 @@ def test_damaged_files_of_a_run_are_refused_by_name(data, run, name, fault):
     else:
         raw[-3] ^= 0x40  # in the numbers: safetensors itself cannot notice, the digest in run.json does
         path.write_bytes(raw)
+    before = (run / "run.json").read_bytes()
     with pytest.raises(KitError, match=name):
         evaluate(run=run, data=data)
+    assert (run / "run.json").read_bytes() == before  # it may be mended by putting the file back
 
 
 def test_an_empty_split_is_refused(data, run):
