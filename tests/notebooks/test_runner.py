@@ -7,9 +7,9 @@ import nbformat
 import pytest
 
 from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.stages import Marker
 from notebooks import runner
 from notebooks.runner import Plan, main, run_stage
-from dlrm_core.schema.stages import Marker
 from tests.notebooks.conftest import PARAMETERS
 
 HAND = "02_model_by_hand"
