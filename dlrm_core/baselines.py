@@ -7,6 +7,7 @@ then fitted on all training rows, and scored on the test part.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -116,20 +117,32 @@ def _constant(parts: TrainingParts, test: Part, _: BaselinesConfig) -> tuple[Log
 
 
 def _logistic(parts: TrainingParts, test: Part, config: BaselinesConfig) -> tuple[Logits, str]:
-    fit, stop, everything = parts.fit.columns(), parts.stop.columns(), parts.everything.columns()
-    losses = {}
+    chosen = config.logistic_c[0]
     if len(config.logistic_c) > 1:
+        fit, stop = _last_rows(parts.fit.columns(), config.tune_rows), parts.stop.columns()
         encoder = _OneHot(fit, config.logistic_frequency_limit)
         fit_matrix, stop_matrix = encoder(fit), encoder(stop)
-        for c in config.logistic_c:
-            losses[c] = log_loss(stop[2], _logistic_model(c).fit(fit_matrix, fit[2]).decision_function(stop_matrix))
-    chosen = min(losses, key=lambda c: losses[c]) if losses else config.logistic_c[0]
+
+        def loss(c: float) -> float:
+            return log_loss(stop[2], _logistic_model(c).fit(fit_matrix, fit[2]).decision_function(stop_matrix))
+
+        chosen = min(config.logistic_c, key=loss)
+    everything = parts.everything.columns()
     encoder = _OneHot(everything, config.logistic_frequency_limit)
     model = _logistic_model(chosen).fit(encoder(everything), everything[2])
-    selection = (
-        f"C = {chosen} of {list(config.logistic_c)}, by log loss on {parts.stop_rule}; fitted on all training rows"
-    )
+    selection = f"C = {chosen} of {list(config.logistic_c)}{_tuned(parts, config)}"
     return model.decision_function(encoder(test.columns())), selection
+
+
+def _tuned(parts: TrainingParts, config: BaselinesConfig) -> str:
+    limited = config.tune_rows is not None and config.tune_rows < len(parts.fit)
+    rows = f" of models fitted on {config.tune_rows:,} rows" if limited else ""
+    return f", by log loss{rows} on {parts.stop_rule}; fitted on all training rows"
+
+
+def _last_rows(columns: Columns, count: int | None) -> Columns:
+    numerical, ids, label = columns
+    return columns if count is None else (numerical[-count:], ids[-count:], label[-count:])
 
 
 def _logistic_model(c: float) -> LogisticRegression:
@@ -160,30 +173,33 @@ class _OneHot:
 
 
 def _trees(parts: TrainingParts, test: Part, config: BaselinesConfig) -> tuple[Logits, str]:
-    stop = parts.stop.columns()
-    fit_matrix, fit_label = _dense(parts.fit.columns())
-    stop_matrix, stop_label = _dense(stop)
+    fit_matrix, fit_label = _dense(_last_rows(parts.fit.columns(), config.tune_rows))
+    stop_matrix, stop_label = _dense(parts.stop.columns())
     tried = {}
-    for rate in config.tree_learning_rates:
-        model = _tree_model(config, rate, MAX_ITERATIONS, early_stopping=True)
+    for setting in product(config.tree_learning_rates, config.tree_leaf_nodes):
+        model = _tree_model(config, setting, MAX_ITERATIONS, early_stopping=True)
         model.fit(fit_matrix, fit_label, X_val=stop_matrix, y_val=stop_label)
-        tried[rate] = (log_loss(stop_label, model.decision_function(stop_matrix)), int(model.n_iter_))
-    rate = min(tried, key=lambda r: tried[r][0])
-    model = _tree_model(config, rate, tried[rate][1], early_stopping=False).fit(*_dense(parts.everything.columns()))
+        tried[setting] = (log_loss(stop_label, model.decision_function(stop_matrix)), int(model.n_iter_))
+    best = min(tried, key=lambda setting: tried[setting][0])
+    model = _tree_model(config, best, tried[best][1], early_stopping=False).fit(*_dense(parts.everything.columns()))
     selection = (
-        f"learning rate {rate} of {list(config.tree_learning_rates)} and {tried[rate][1]} trees, by log loss on {parts.stop_rule}; "
-        "fitted on all training rows"
+        f"learning rate {best[0]} of {list(config.tree_learning_rates)}, {best[1]} leaves of {list(config.tree_leaf_nodes)} "
+        f"and {tried[best][1]} trees{_tuned(parts, config)}"
     )
     return model.decision_function(_dense(test.columns())[0]), selection
 
 
 def _tree_model(
-    config: BaselinesConfig, rate: float, iterations: int, *, early_stopping: bool
+    config: BaselinesConfig, setting: tuple[float, int], iterations: int, *, early_stopping: bool
 ) -> HistGradientBoostingClassifier:
+    rate, leaves = setting
     return HistGradientBoostingClassifier(
         learning_rate=rate,
         max_iter=iterations,
-        max_leaf_nodes=config.tree_leaf_nodes,
+        max_leaf_nodes=leaves,
+        l2_regularization=config.tree_l2,
+        max_features=config.tree_features,
+        min_samples_leaf=config.tree_rows_per_leaf,
         early_stopping=early_stopping,
         n_iter_no_change=10,
         random_state=config.seed,

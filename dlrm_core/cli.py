@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_sample(commands)
+    _add_download(commands)
     _add_prepare(commands)
     _add_import(commands)
     _add_train(commands)
@@ -69,6 +70,20 @@ def _add_sample(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     command.add_argument("--days", type=int, default=7, help="day files")
     command.add_argument("--seed", type=int, default=2020, help="seed of the teacher and the rows")
     command.set_defaults(function=_sample)
+
+
+def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(commands, "download", "Download a public click log: resumed, checked, licence first.")
+    command.add_argument("dataset", metavar="DATASET", help="a data set, for example criteo_1tb or criteo_kaggle")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder, one data set in it")
+    chosen = command.add_mutually_exclusive_group()
+    chosen.add_argument("--files", nargs="+", default=[], metavar="F", help="only these files, for example day_0.gz")
+    chosen.add_argument("--days", metavar="D", help="only these days: 3, 0-3 or 0-3,23")
+    command.add_argument("--accept-licence", action="store_true", help="accept the licence that is shown")
+    command.add_argument("--dry-run", action="store_true", help="say what would be downloaded, write nothing")
+    command.add_argument("--base-url", metavar="URL", help="ask this copy instead of the published host")
+    command.add_argument("--verify", action="store_true", help="compare the files of DIR with their record; no network")
+    command.set_defaults(function=_download)
 
 
 def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -191,6 +206,28 @@ def _sample(arguments: Arguments) -> None:
     )
     _say(
         f"{arguments.rows:,} rows in {arguments.days} files, best attainable AUC on the last day {record.best_auc:.6f}"
+    )
+
+
+def _download(arguments: Arguments) -> None:
+    from data_prep.download import download, verify
+    from dlrm_core.console import ConsoleProgress
+    from dlrm_core.schema.sources import parse_days
+
+    if arguments.verify:
+        record = verify(out=arguments.out, progress=ConsoleProgress())
+        _say(f"{len(record.files)} files of {record.dataset} are as they were downloaded")
+        return
+    download(
+        dataset=arguments.dataset,
+        out=arguments.out,
+        files=arguments.files,
+        days=parse_days(arguments.days) if arguments.days else (),
+        accept_licence=arguments.accept_licence,
+        dry_run=arguments.dry_run,
+        progress=ConsoleProgress(),
+        say=_say,
+        base_url=arguments.base_url,
     )
 
 

@@ -24,7 +24,7 @@ from tests.train.builders import write_dataset
 
 NAMES = ["constant", "logistic", "trees"]
 CONFIG = BaselinesConfig(
-    logistic_c=(0.05, 1.0), logistic_frequency_limit=3, tree_learning_rates=(0.3, 0.1), tree_leaf_nodes=5
+    logistic_c=(0.05, 1.0), logistic_frequency_limit=3, tree_learning_rates=(0.3, 0.1), tree_leaf_nodes=(5,)
 )
 
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from data_prep import definition
 from data_prep.engines.base import Parsed, Rows, Tell
-from data_prep.raw import CATEGORICAL, LABEL, NUMERICAL, Block, RawFile
+from data_prep.raw import BLOCK_BYTES, CATEGORICAL, LABEL, NUMERICAL, Block, RawFile
 from data_prep.text_parser import parse
 from data_prep.threads import in_order
 from dlrm_core.schema.dataset import NumericalTransform
@@ -19,7 +19,6 @@ from dlrm_core.schema.files import sha256_file
 NAME = "polars"
 THREADS = 2  # that parse; one reads and takes digests beside them
 BYTES_PER_DISTINCT_VALUE = 64  # of Polars' group_by, hash table and output, measured generously
-ROWS_NAME = "{:06d}-{}.arrow"  # number of the block, rows in it
 
 
 class PolarsEngine:
@@ -29,22 +28,38 @@ class PolarsEngine:
     ----------
     memory_bytes : int
         What counting may take; a column with more distinct values is counted in several ranges of values.
+    block_bytes : int
+        Text of a block.
     """
 
     name = NAME
+    suffix = ".arrow"
 
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, memory_bytes: int, block_bytes: int = BLOCK_BYTES) -> None:
         self._count_bytes = memory_bytes // 4
+        self._block_bytes = block_bytes
+
+    def store(self, frame: pl.DataFrame, path: Path) -> None:
+        """Keep a block of codes."""
+        frame.write_ipc(path)
+
+    def scan(self, path: Path) -> pl.LazyFrame:
+        """A block of codes that was kept."""
+        return pl.scan_ipc(path)
+
+    def collect(self, frames: Sequence[pl.LazyFrame]) -> list[pl.DataFrame]:
+        """Run queries of the definition."""
+        return pl.collect_all(frames, engine="streaming" if len(frames) == 1 else "auto")
 
     def parse(self, path: Path, folder: Path, tell: Tell) -> Parsed:
-        """Leave one Arrow file a block."""
-        raw, rows = RawFile(path), 0
+        """Leave one file a block, named by the number of the block and the rows in it."""
+        raw, rows = RawFile(path, self._block_bytes), 0
         folder.mkdir(parents=True)
 
         def store(job: tuple[int, Block]) -> tuple[int, Path, str]:
             number, block = job
-            target = folder / ROWS_NAME.format(number, block.num_lines)
-            parse(block).write_ipc(target)
+            target = folder / f"{number:06d}-{block.num_lines}{self.suffix}"
+            self.store(parse(block), target)
             return block.num_lines, target, sha256_file(target)
 
         files = {}
@@ -62,7 +77,7 @@ class PolarsEngine:
         for low, high in self._ranges(codes, column, sum(map(len, parts))):
             some = codes if (low, high) == (0, 1 << 32) else codes.filter(pl.col(column).is_between(low, high - 1))
             counts = definition.count_values(nw.from_native(some), column)
-            frames.append(definition.keep_frequent(counts, limit).to_native().collect(engine="streaming"))
+            frames += self.collect([definition.keep_frequent(counts, limit).to_native()])
         return pl.concat(frames)
 
     def encoded(
@@ -70,16 +85,16 @@ class PolarsEngine:
     ) -> Iterator[pl.DataFrame]:
         """One frame a block."""
         numerical = [definition.transform_numerical(c, transform) for c in NUMERICAL]
-        for path, first, last in _blocks(part):
-            codes = pl.read_ipc(path, memory_map=False)[first:last]
-            frame = nw.from_native(codes.lazy().with_row_index(definition.ROW))
+        for path, first, last in self._blocks(part):
+            codes = self.scan(path).slice(first, last - first)
+            frame = nw.from_native(codes.with_row_index(definition.ROW))
             plain = frame.select(LABEL, *numerical).to_native()
             columns = [_encoded(frame, c, vocabularies[c]) for c in CATEGORICAL]
-            made, *ids = pl.collect_all([plain, *columns])
+            made, *ids = self.collect([plain, *columns])
             yield made.hstack([column.to_series() for column in ids])
 
     def _column(self, part: Rows, column: str) -> pl.LazyFrame:
-        blocks = [pl.scan_ipc(path).select(column)[first:last] for path, first, last in _blocks(part)]
+        blocks = [self.scan(path).select(column).slice(first, last - first) for path, first, last in self._blocks(part)]
         return pl.concat(blocks) if blocks else pl.LazyFrame(schema={column: pl.UInt32})
 
     def _ranges(self, codes: pl.LazyFrame, column: str, rows: int) -> list[tuple[int, int]]:
@@ -90,17 +105,16 @@ class PolarsEngine:
         borders = [(1 << 32) * i // num_ranges for i in range(num_ranges + 1)]
         return list(pairwise(borders))
 
+    def _blocks(self, part: Rows) -> Iterator[tuple[Path, int, int]]:
+        """The files of a part, and which of each one's rows belong to it."""
+        paths = sorted(part.folder.glob(f"*{self.suffix}"))
+        counts = [int(path.stem.rpartition("-")[2]) for path in paths]
+        for path, (start, stop) in zip(paths, pairwise(accumulate(counts, initial=0)), strict=True):
+            first, last = max(part.start - start, 0), min(part.stop, stop) - start
+            if first < last:
+                yield path, first, last
+
 
 def _encoded(frame: nw.LazyFrame, column: str, vocabulary: pl.DataFrame) -> pl.LazyFrame:
     ids = definition.encode(frame.select(definition.ROW, column), column, nw.from_native(vocabulary.lazy()))
     return ids.sort(definition.ROW).select(column).to_native()
-
-
-def _blocks(part: Rows) -> Iterator[tuple[Path, int, int]]:
-    """The files of a part, and which of each one's rows belong to it."""
-    paths = sorted(part.folder.glob("*.arrow"))
-    counts = [int(path.stem.rpartition("-")[2]) for path in paths]
-    for path, (start, stop) in zip(paths, pairwise(accumulate(counts, initial=0)), strict=True):
-        first, last = max(part.start - start, 0), min(part.stop, stop) - start
-        if first < last:
-            yield path, first, last

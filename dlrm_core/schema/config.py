@@ -44,6 +44,17 @@ class OptimizerConfig(Strict):
     weight_decay: float = Field(default=0.0, ge=0)
 
 
+class TableOptimizerConfig(OptimizerConfig):
+    """The update rule of the tables.
+
+    `dense_decay` shrinks every row at every step by the factor 1 - lr * dense_decay, decoupled from the gradient (Loshchilov
+    and Hutter, arXiv:1711.05101), so that rare ids are regularised as much as frequent ones. It costs a pass over all
+    tables a step: for small ones.
+    """
+
+    dense_decay: float = Field(default=0.0, ge=0)
+
+
 class ScheduleConfig(Strict):
     """Warm-up, then constant, then polynomial decay; in optimisation steps. Factors apply to every learning rate.
 
@@ -94,7 +105,7 @@ class TrainConfig(Strict):
     precision: Literal["fp32"] = "fp32"
     model: ModelConfig = ModelConfig()
     mlps: OptimizerConfig = OptimizerConfig(lr=28.0)
-    tables: OptimizerConfig = OptimizerConfig(lr=28.0)
+    tables: TableOptimizerConfig = TableOptimizerConfig(lr=28.0)
     schedule: ScheduleConfig = ScheduleConfig()
     batch_size: int = Field(default=32768, ge=1)
     test_batch_size: int = Field(default=32768, ge=1)
@@ -113,13 +124,21 @@ class SampleConfig(Strict):
 
 
 class BaselinesConfig(Strict):
-    """What the baselines are tuned over, on the validation part or the held-back tail."""
+    """What the baselines are tuned over, on the validation part or the held-back tail.
+
+    `tune_rows` limits the rows that each setting of the grid is fitted on, the last ones on disk; the chosen one is fitted
+    on all. `tree_features` is the share of the columns that each node of a tree may choose from.
+    """
 
     seed: int = Field(default=12345, ge=0)
     logistic_c: tuple[float, ...] = (0.05,)
     logistic_frequency_limit: int = Field(default=10, ge=1)
     tree_learning_rates: tuple[float, ...] = (0.1,)
-    tree_leaf_nodes: int = Field(default=31, ge=2)
+    tree_leaf_nodes: tuple[int, ...] = (31,)
+    tree_l2: float = Field(default=0.0, ge=0)
+    tree_features: float = Field(default=1.0, gt=0, le=1)
+    tree_rows_per_leaf: int = Field(default=20, ge=1)
+    tune_rows: int | None = Field(default=None, ge=1)
 
 
 class Preset(Strict):

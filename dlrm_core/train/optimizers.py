@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrm_core.ops.rows import add_rows_, gather_rows, sum_by_row
-from dlrm_core.schema.config import OptimizerConfig
+from dlrm_core.schema.config import OptimizerConfig, TableOptimizerConfig
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPS = 1e-8
@@ -30,13 +30,14 @@ def build_mlp_optimizer(config: OptimizerConfig, parameters: Sequence[nn.Paramet
 
 
 class TableOptimizer:
-    """Updates only the rows that a batch touched; every sum is taken in a fixed order.
+    """Updates the rows that a batch touched; every sum is taken in a fixed order.
 
     ``sgd`` adds each occurrence's update to its row. ``adagrad`` and ``adam`` first sum the gradient by row, as
-    torch's sparse Adagrad and SparseAdam do. Weight decay adds ``weight_decay * row`` to the gradient of each occurrence.
+    torch's sparse Adagrad and SparseAdam do. Weight decay adds ``weight_decay * row`` to the gradient of each occurrence;
+    dense decay shrinks every row of every table before the update.
     """
 
-    def __init__(self, config: OptimizerConfig, table_VD: Tensor) -> None:
+    def __init__(self, config: TableOptimizerConfig, table_VD: Tensor) -> None:
         self._config = config
         self._table_VD = table_VD
         slots = {"sgd": 0, "adagrad": 1, "adam": 2}[config.name]
@@ -46,6 +47,8 @@ class TableOptimizer:
     def step(self, rows_BT: Tensor, gradient_BTD: Tensor, lr: float) -> None:
         """Apply the gradient of the gathered rows."""
         self._step += 1
+        if self._config.dense_decay:
+            self._table_VD.mul_(1 - lr * self._config.dense_decay)
         if self._config.weight_decay:
             gradient_BTD = gradient_BTD + self._config.weight_decay * gather_rows(self._table_VD, rows_BT)
         if self._config.name == "sgd":

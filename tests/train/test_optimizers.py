@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlrm_core.schema.config import OptimizerConfig
+from dlrm_core.schema.config import OptimizerConfig, TableOptimizerConfig
 from dlrm_core.train.optimizers import TableOptimizer, build_mlp_optimizer
 from tests.train.builders import rms
 
@@ -29,7 +29,7 @@ def case(dtype: torch.dtype, seed: int) -> tuple[Tensor, list[tuple[Tensor, Tens
 
 def ours(name: str, dtype: torch.dtype, seed: int, **changes: Any) -> Tensor:
     table, steps = case(dtype, seed)
-    optimizer = TableOptimizer(OptimizerConfig(name=name, lr=99.0, **changes), table)
+    optimizer = TableOptimizer(TableOptimizerConfig(name=name, lr=99.0, **changes), table)
     for (ids, gradient), lr in zip(steps, RATES, strict=True):
         optimizer.step(ids + torch.tensor([0, SIZES[0]]), gradient, lr)
     return table
@@ -96,7 +96,7 @@ def test_tables_as_the_formulas(name, decay):
 def test_duplicates_are_summed_before_the_square(name):
     """Adding up the squares of the occurrences instead would be another rule."""
     table = torch.zeros(2, 1)
-    optimizer = TableOptimizer(OptimizerConfig(name=name, lr=1.0), table)
+    optimizer = TableOptimizer(TableOptimizerConfig(name=name, lr=1.0), table)
     optimizer.step(torch.tensor([[0], [0]]), torch.tensor([[[1.0]], [[-1.0]]]), 1.0)
     assert table.tolist() == [[0.0], [0.0]]
 
@@ -105,10 +105,20 @@ def test_duplicates_are_summed_before_the_square(name):
 def test_untouched_rows_keep_their_bits(name):
     table, _ = case(torch.float32, 0)
     kept = table.clone()
-    optimizer = TableOptimizer(OptimizerConfig(name=name, lr=1.0, weight_decay=0.1), table)
+    optimizer = TableOptimizer(TableOptimizerConfig(name=name, lr=1.0, weight_decay=0.1), table)
     for _ in range(2):
         optimizer.step(torch.tensor([[1, 5]]), torch.ones(1, 2, DIM), 0.1)
     assert (table != kept).any(1).nonzero().flatten().tolist() == [1, 5]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dense_decay_shrinks_every_row_before_the_update(name):
+    table, _ = case(torch.float64, 0)
+    plain, kept = table.clone(), table.clone()
+    rows, gradient = torch.tensor([[1, 5]]), torch.ones(1, 2, DIM, dtype=torch.float64)
+    TableOptimizer(TableOptimizerConfig(name=name, lr=1.0, dense_decay=0.5), table).step(rows, gradient, 0.1)
+    TableOptimizer(TableOptimizerConfig(name=name, lr=1.0), plain).step(rows, gradient, 0.1)
+    torch.testing.assert_close(table, plain - 0.1 * 0.5 * kept, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
