@@ -14,10 +14,10 @@ endif
 RUNNER_OPTIONS := --preset $(PRESET) $(if $(TRAIN),--train $(TRAIN)) $(if $(TEST),--test $(TEST)) \
 	$(foreach pair,$(SET),--set $(pair))
 
-.PHONY: help reproduce test lint lab report clean
+.PHONY: help reproduce test lint lab report cudf-check clean
 help:
 	@echo "make reproduce [PRESET=workshop|tiny|criteo-sample] [TRAIN='F ...'] [TEST='F ...'] [SET='seed=2 ...']"
-	@echo "make test [REQUIRE_ALL=1]     make lint     make lab     make report     make clean"
+	@echo "make test [REQUIRE_ALL=1]     make lint     make lab     make report     make cudf-check     make clean"
 	@echo "TORCH_INDEX=...  take torch from this index (a CPU build)     PYTHON=...  the Python 3.11 to use"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -26,6 +26,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)" $(TORCH_FROM)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+# What cannot share .venv: cudf-polars (3 GB), to check the GPU's queries without a GPU and to run them with one.
+$(VENV)-cudf/.installed: constraints/cudf.txt
+	test -x $(VENV)-cudf/bin/python || $(PYTHON) -m venv $(VENV)-cudf
+	$(VENV)-cudf/bin/python -m pip install --quiet --requirement constraints/cudf.txt
+	touch $@
+
+cudf-check: $(VENV)-cudf/.installed
+	$(VENV)-cudf/bin/python -m data_prep.engines.cudf_check
 
 reproduce: $(STAMP)
 	$(BIN)/python -m notebooks.runner $(RUNNER_OPTIONS)

@@ -25,9 +25,17 @@ def _missing_gpu() -> str | None:
     return None if torch.cuda.is_available() else "no CUDA device"
 
 
+def _missing_cudf() -> str | None:
+    made = Path(__file__).with_name(".venv-cudf") / ".installed"
+    # Where everything is required the test makes it; elsewhere nobody downloads 3 GB unasked.
+    required = bool(os.environ.get("DLRM_REQUIRE_ALL"))
+    return None if required or made.is_file() else "no .venv-cudf; `make cudf-check` makes it (3 GB)"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "gpu": _missing_gpu,
     "real_data": lambda: None if real_sample().is_file() else "no real Criteo sample; name one with DLRM_REAL_SAMPLE",
+    "cudf": _missing_cudf,
     "browser": lambda: None if shutil.which("chromium") else "no chromium on PATH",
 }
 

@@ -118,3 +118,18 @@ def _cudf_polars() -> Any:
     except ImportError:
         raise KitError(f"cudf-polars is not installed; {INSTALL}") from None
     return cudf_polars
+
+
+def translation() -> tuple[Any, Any]:
+    """cudf-polars' translator of queries, and its walk over the nodes of a plan; neither needs a GPU.
+
+    Raises
+    ------
+    KitError
+        If cudf-polars is not installed.
+    """
+    _cudf_polars()
+    from cudf_polars.dsl.translate import Translator
+    from cudf_polars.dsl.traversal import traversal
+
+    return Translator, traversal
