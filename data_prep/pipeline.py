@@ -22,6 +22,7 @@ import polars as pl
 from data_prep import definition, feature_spec
 from data_prep.engines.base import Engine, Rows
 from data_prep.permutation import shuffled_positions
+from data_prep.published import check_rows
 from data_prep.raw import CATEGORICAL, LABEL, NUMERICAL
 from data_prep.threads import in_order
 from data_prep.writer import RowLayout, Scatter, gather
@@ -183,6 +184,7 @@ def _parse(job: Job) -> Input:
             return Made(parsed.files, {"rows": parsed.rows, "sha256": parsed.sha256})
 
         result = once(job.marker(name), key, folder, parse)
+        check_rows(path, result["rows"])
         done += result["rows"]
         source = Source(name=path.name, size_bytes=status.st_size, sha256=result["sha256"])
         for part, start, stop in _parts(split, result["rows"]):
