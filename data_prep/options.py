@@ -1,6 +1,7 @@
 """Texts of the command line as values."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from dlrm_core.schema.errors import KitError
@@ -58,3 +59,23 @@ def frequency_limits(text: str) -> dict[str, Any]:
         else:
             fields["column_limits"][match[1]] = int(match[2])
     return fields
+
+
+def spark_options(master: str | None, partitions: str | None, conf: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Options of the Spark engine that were given.
+
+    >>> spark_options("local[2]", None, [["spark.executor.memory=2g"]])
+    {'master': 'local[2]', 'spark.executor.memory': '2g'}
+
+    Raises
+    ------
+    KitError
+        If a piece of `conf` is no setting of Spark.
+    """
+    options = {name: value for name, value in (("master", master), ("partitions", partitions)) if value is not None}
+    for piece in (piece for group in conf for piece in group):
+        key, equals, value = piece.partition("=")
+        if not (key.startswith("spark.") and equals):
+            raise KitError(f"--spark-conf {piece}: a setting spark.KEY=VALUE is needed")
+        options[key] = value
+    return options

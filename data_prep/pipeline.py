@@ -23,7 +23,6 @@ from data_prep import definition, feature_spec
 from data_prep.engines.base import Engine, Rows
 from data_prep.permutation import shuffled_positions
 from data_prep.published import check_rows
-from data_prep.raw import CATEGORICAL, LABEL, NUMERICAL
 from data_prep.threads import in_order
 from data_prep.writer import RowLayout, Scatter, gather
 from dlrm_core.schema.dataset import (
@@ -51,22 +50,33 @@ Vocabularies = dict[str, pl.DataFrame]
 
 @dataclass(frozen=True)
 class Files:
-    """Raw files of each part, in input order."""
+    """Raw files of each part, in input order.
+
+    Attributes
+    ----------
+    train, validation, test : tuple of Path
+    halve : Path, optional
+        The first half of its rows is the test part, the rest the validation part.
+    whole : tuple of Path
+        Of all their rows, in order, the first floor(6 n / 7) are the training part, the rest the test part.
+    """
 
     train: tuple[Path, ...]
     validation: tuple[Path, ...]
     test: tuple[Path, ...]
     halve: Path | None = None
+    whole: tuple[Path, ...] = ()
 
     @property
     def all(self) -> tuple[Path, ...]:
         """Every file, as often as it was named."""
-        return (*self.train, *self.validation, *self.test, *([self.halve] if self.halve else []))
+        return (*self.train, *self.validation, *self.test, *([self.halve] if self.halve else []), *self.whole)
 
     def names(self) -> dict[str, list[str]]:
         """Names without folders, for a record."""
         named = {name: [path.name for path in getattr(self, name)] for name in SPLITS}
-        return named | ({"halve": [self.halve.name]} if self.halve else {})
+        named |= {"halve": [self.halve.name]} if self.halve else {}
+        return named | ({"whole": [path.name for path in self.whole]} if self.whole else {})
 
 
 @dataclass(frozen=True)
@@ -86,8 +96,8 @@ class Job:
 
     @property
     def common_key(self) -> dict[str, str]:
-        """What every stage depends on: the engine and our sources."""
-        return {"engine": self.engine.name, "sources": source_digest(ROOMS)}
+        """What every stage depends on: the engine, what it reads, and our sources."""
+        return {"engine": self.engine.name, "reads": self.engine.reads, "sources": source_digest(ROOMS)}
 
 
 @dataclass
@@ -121,7 +131,8 @@ def run(job: Job, out: Path, recorder: Recorder) -> DatasetSpec:
         read = _parse(job)
     with recorder.timed("count"):
         vocabularies = _count(job, read)
-    features = tuple(_feature(i, c, len(vocabularies[c]), job.preparation) for i, c in enumerate(CATEGORICAL))
+    columns = job.engine.columns
+    features = tuple(_feature(i, c, len(vocabularies[c]), job.preparation) for i, c in enumerate(columns.categorical))
     vocabulary_digest = _vocabulary_digest(vocabularies)
     splits: dict[str, Split] = {}
     for name in SPLITS:
@@ -139,7 +150,7 @@ def run(job: Job, out: Path, recorder: Recorder) -> DatasetSpec:
         )
     with recorder.timed("publish"):
         spec = DatasetSpec(
-            numerical=NUMERICAL,
+            numerical=columns.numerical,
             categorical=features,
             preparation=job.preparation,
             engine=job.engine.name,
@@ -172,7 +183,7 @@ def clean(work: Path) -> None:
 
 
 def _parse(job: Job) -> Input:
-    read, done = Input(), 0
+    found, done = [], 0
     for split, number, path in _numbered(job.files):
         name = f"parse-{split}-{number:04d}"
         status = path.stat()
@@ -187,8 +198,21 @@ def _parse(job: Job) -> Input:
         check_rows(path, result["rows"])
         done += result["rows"]
         source = Source(name=path.name, size_bytes=status.st_size, sha256=result["sha256"])
-        for part, start, stop in _parts(split, result["rows"]):
-            read.add(part, Rows(folder, start, stop), fingerprint(key=key, sha256=source.sha256), source)
+        found.append((split, Rows(folder, 0, result["rows"]), fingerprint(key=key, sha256=source.sha256), source))
+    return _assigned(found)
+
+
+def _assigned(found: list[tuple[str, Rows, str, Source]]) -> Input:
+    """Give each file's rows to the splits that they belong to."""
+    read, before = Input(), 0
+    cut = 6 * sum(len(rows) for split, rows, _, _ in found if split == "whole") // 7
+    for split, rows, key, source in found:
+        for part, start, stop in _parts(split, len(rows), cut - before):
+            if stop > start or split == part:
+                read.add(part, Rows(rows.folder, start, stop), key, source)
+        before += len(rows) if split == "whole" else 0
+    if cut == 0 and before:
+        raise KitError(f"{before} rows; at least 7 are needed to split off a test part")
     return read
 
 
@@ -198,11 +222,18 @@ def _numbered(files: Files) -> Iterator[tuple[str, int, Path]]:
             yield split, number, path
     if files.halve is not None:
         yield "halve", 0, files.halve
+    for number, path in enumerate(files.whole):
+        yield "whole", number, path
 
 
-def _parts(split: str, rows: int) -> list[tuple[str, int, int]]:
-    """Which rows of a file belong to which split (`run_spark.sh:113-124` for the halves)."""
-    return [("test", 0, rows // 2), ("validation", rows // 2, rows)] if split == "halve" else [(split, 0, rows)]
+def _parts(split: str, rows: int, cut: int) -> list[tuple[str, int, int]]:
+    """Which rows of a file belong to which split (`run_spark.sh:113-124` for the halves); `cut` is for files of a whole."""
+    if split == "halve":
+        return [("test", 0, rows // 2), ("validation", rows // 2, rows)]
+    if split == "whole":
+        cut = min(max(cut, 0), rows)
+        return [("train", 0, cut), ("test", cut, rows)]
+    return [(split, 0, rows)]
 
 
 def _count(job: Job, read: Input) -> Vocabularies:
@@ -210,7 +241,7 @@ def _count(job: Job, read: Input) -> Vocabularies:
     parts = [part for split in counted for part in read.parts[split]]
     keys = [key for split in counted for key in read.keys[split]]
     vocabularies = {}
-    for number, column in enumerate(CATEGORICAL):
+    for number, column in enumerate(job.engine.columns.categorical):
         limit, folder = job.preparation.limit_of(column), job.work / f"count-{column}"
         path = folder / "vocabulary.parquet"
 
@@ -226,7 +257,7 @@ def _count(job: Job, read: Input) -> Vocabularies:
             count,
         )
         vocabularies[column] = pl.read_parquet(path)
-        job.progress("count: columns", number + 1, len(CATEGORICAL))
+        job.progress("count: columns", number + 1, len(job.engine.columns.categorical))
     _check_memory(job, vocabularies)
     return vocabularies
 
@@ -253,11 +284,16 @@ def _feature(index: int, name: str, kept: int, preparation: Preparation) -> Cate
 
 
 def _vocabulary_digest(vocabularies: Vocabularies) -> str:
-    values = {
-        c: sha256_bytes(np.ascontiguousarray(v[definition.VALUE].to_numpy(), dtype="<u4").tobytes())
-        for c, v in vocabularies.items()
-    }
-    return sha256_bytes(json.dumps(values).encode())
+    return sha256_bytes(
+        json.dumps({c: sha256_bytes(_bytes(v[definition.VALUE])) for c, v in vocabularies.items()}).encode()
+    )
+
+
+def _bytes(values: pl.Series) -> bytes:
+    """Values in the order of their ids as bytes that no other values have."""
+    if values.dtype == pl.UInt32:
+        return np.ascontiguousarray(values.to_numpy(), dtype="<u4").tobytes()
+    return json.dumps([str(values.dtype), values.to_list()]).encode()
 
 
 @dataclass(frozen=True)
@@ -275,7 +311,7 @@ class _SplitPlan:
     def of(cls, job: Job, name: str, read: Input, features: tuple[CategoricalFeature, ...]) -> "_SplitPlan":
         rows = read.rows(name)
         train = name == "train"
-        layout = RowLayout(rows, NUMERICAL, features, bucket_bytes=job.memory_bytes >> 7)
+        layout = RowLayout(rows, job.engine.columns.numerical, features, bucket_bytes=job.memory_bytes >> 7)
         holdback = rows // 10 if train and not read.rows("validation") else 0
         seed = job.preparation.shuffle_seed if train else None
         return cls(name, read.parts[name], read.keys[name], layout, seed, holdback)
@@ -312,7 +348,7 @@ def _encode(job: Job, plan: _SplitPlan, vocabularies: Vocabularies, vocabulary_d
 
 def _scatter(job: Job, plan: _SplitPlan, frames: Iterable[pl.DataFrame], folder: Path, start: int) -> None:
     """Send each row to its bucket; one thread does that while the engine makes the next frame."""
-    scatter, sent = Scatter(folder, plan.layout), start
+    scatter, sent, columns = Scatter(folder, plan.layout), start, job.engine.columns
 
     def placed() -> Iterator[tuple[int, pl.DataFrame]]:
         at = start
@@ -322,8 +358,9 @@ def _scatter(job: Job, plan: _SplitPlan, frames: Iterable[pl.DataFrame], folder:
 
     def put(job_: tuple[int, pl.DataFrame]) -> int:
         at, frame = job_
-        ids = {c: frame[c].to_numpy() for c in CATEGORICAL}
-        scatter.put(plan.positions(at, len(frame)), frame[LABEL].to_numpy(), frame.select(NUMERICAL).to_numpy(), ids)
+        numerical = frame.select(columns.numerical).to_numpy() if columns.numerical else np.empty((len(frame), 0))
+        ids = {c: frame[c].to_numpy() for c in columns.categorical}
+        scatter.put(plan.positions(at, len(frame)), frame[columns.label].to_numpy(), numerical, ids)
         return len(frame)
 
     with closing(in_order(put, placed(), threads=1)) as counts:
@@ -349,9 +386,9 @@ def _write(job: Job, plan: _SplitPlan, scattered: list[Path]) -> dict[str, str]:
 
 
 def _publish(work: Path, out: Path, spec: DatasetSpec, vocabularies: Vocabularies) -> None:
-    vocabulary = pl.concat(
-        v.select(pl.lit(c).alias("feature"), definition.VALUE, definition.ID) for c, v in vocabularies.items()
-    )
+    types = {v[definition.VALUE].dtype for v in vocabularies.values()}
+    value = pl.col(definition.VALUE) if len(types) == 1 else pl.col(definition.VALUE).cast(pl.String)
+    vocabulary = pl.concat(v.select(pl.lit(c).alias("feature"), value, definition.ID) for c, v in vocabularies.items())
     vocabulary.write_parquet(work / "vocabulary.parquet")
     (out / "dataset.json").unlink(missing_ok=True)
     for name in SPLITS:

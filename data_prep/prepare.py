@@ -1,8 +1,10 @@
 """The command `prepare`: raw text files in, a prepared data set out; see :mod:`data_prep.pipeline` for its stages."""
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import Any
 
 from data_prep.engines import make_engine
@@ -15,46 +17,128 @@ from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import input_file, keep_apart, make_output_folder, sha256_bytes
 from dlrm_core.schema.progress import Progress, silent
 from dlrm_core.schema.record import Metric, recording
+from dlrm_core.schema.table import TableSpec
 
 DEFAULT_MEMORY_BYTES = 4 << 30
 MIN_MEMORY_BYTES = 1 << 30
 _OURS = re.compile(r"(label|numerical|cat_\d+)\.bin(\.part)?")
 
 
-def prepare(  # noqa: PLR0913 - the files of each part, and how
-    *,
-    train: Sequence[Path],
-    test: Sequence[Path] = (),
-    out: Path,
-    validation: Sequence[Path] = (),
-    halve: Path | None = None,
-    preparation: Preparation | None = None,
-    engine: str = "polars",
-    memory_bytes: int = DEFAULT_MEMORY_BYTES,
-    progress: Progress = silent,
-) -> DatasetSpec:
-    """Prepare the files of each split as they are given; none is ever split but the one to `halve`.
+@dataclass(frozen=True)
+class Request:
+    """What to prepare, from what, and how.
+
+    Attributes
+    ----------
+    out : Path
+        The DATA folder: `dataset.json`, `feature_spec.yaml`, `vocabulary.parquet`, `run.json` and one folder a split.
+    train, test, validation : sequence of Path
+        Raw Criteo files, plain or gzip, in input order. Without `validation` the last tenth of the training rows is
+        marked, in `dataset.json`, as what training may hold back for its stopping rule.
+    halve : Path, optional
+        A raw file instead of `test` and `validation`, as the seed does with day 23: the first half of its rows, rounded
+        down, is the test part, the rest the validation part.
+    whole : sequence of Path
+        Files instead of all these: of their rows, in order, the first floor(6 n / 7) are the training part, the rest the
+        test part.
+    table : TableSpec, optional
+        The files are tables of one's own, CSV or Parquet, with these columns, instead of raw Criteo text.
+    preparation : Preparation
+        Frequency limits, vocabulary, numerical transform, shuffle seed.
+    engine : {'polars', 'cudf', 'dask-cuda', 'spark'}
+        What runs the definition; every engine makes the same bytes.
+    engine_options : mapping of str to str
+        See :func:`data_prep.engines.make_engine`.
+    memory_bytes : int
+        About what may be used.
+    """
+
+    out: Path
+    train: Sequence[Path] = ()
+    test: Sequence[Path] = ()
+    validation: Sequence[Path] = ()
+    halve: Path | None = None
+    whole: Sequence[Path] = ()
+    table: TableSpec | None = None
+    preparation: Preparation = field(default_factory=Preparation)
+    engine: str = "polars"
+    engine_options: Mapping[str, str] = field(default_factory=dict)
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+
+    @property
+    def files(self) -> Files:
+        """The files of each part."""
+        return Files(tuple(self.train), tuple(self.validation), tuple(self.test), self.halve, tuple(self.whole))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """For a record: no folder of this machine stands in it."""
+        jars = {"spark.jars": _names(self.engine_options["spark.jars"])} if "spark.jars" in self.engine_options else {}
+        table = {"table": self.table.model_dump(mode="json")} if self.table else {}
+        options = {"engine": self.engine, "engine_options": {**self.engine_options, **jars}}
+        return self.preparation.model_dump() | options | self.files.names() | table
+
+    @property
+    def repeat(self) -> str:
+        """The command that prepares the same again."""
+        named = [word for option, names in self.files.names().items() if names for word in (f"--{option}", *names)]
+        columns = "".join(f",{column}:{limit}" for column, limit in self.preparation.column_limits.items())
+        limits = (
+            f"--frequency-limit {self.preparation.frequency_limit}{columns} --vocabulary {self.preparation.vocabulary}"
+        )
+        return f"dlrm prepare {'--spec SPEC ' if self.table else ''}{shlex.join(named)} --out DATA {limits}"
+
+    def check(self) -> None:
+        """Refuse what cannot be done, before anything is written.
+
+        Raises
+        ------
+        KitError
+            If files are missing, are in the way of the output, or do not go together; or a number is out of range.
+        """
+        self._check_parts()
+        if self.memory_bytes < MIN_MEMORY_BYTES:
+            raise KitError(
+                f"--memory: {self.memory_bytes:,} bytes are too few; at least {MIN_MEMORY_BYTES:,} (1GB) are needed"
+            )
+        columns = self.table.categorical if self.table else CATEGORICAL
+        for column, limit in self.preparation.column_limits.items():
+            if column not in columns or limit < 1:
+                raise KitError(
+                    f"--frequency-limit {column}:{limit}: a categorical column ({columns[0]} ... {columns[-1]}) and a number "
+                    "from 1 on are needed"
+                )
+        for path in self.files.all:
+            input_file(path, "a CSV or Parquet file" if self.table else "a raw Criteo file")
+        keep_apart(self.files.all, self.out)
+        _refuse_strangers(self.out)
+
+    def _check_parts(self) -> None:
+        if self.whole and (self.train or self.test or self.validation or self.halve):
+            raise KitError(
+                "files without --train or --test are split by the kit; leave these options out, or name all parts"
+            )
+        if self.halve is not None and (self.test or self.validation):
+            raise KitError(
+                "--halve names the file that makes the test and validation parts; leave out --test and --validation"
+            )
+        if not self.train and not self.whole:
+            raise KitError("no train files; name at least one with --train")
+        if not self.test and self.halve is None and not self.whole:
+            raise KitError("no test files; name at least one with --test, or one for test and validation with --halve")
+
+
+def prepare(*, progress: Progress = silent, **asked: Any) -> DatasetSpec:
+    """Prepare the files of each split as they are given; none is ever split but those that are asked to be.
 
     Interrupted at any moment, the same call goes on behind the last stage that was done, and ends with the same bytes.
 
     Parameters
     ----------
-    train, test, validation : sequence of Path
-        Raw Criteo files, plain or gzip, in input order. Without `validation` the last tenth of the training rows is
-        marked, in `dataset.json`, as what training may hold back for its stopping rule.
-    out : Path
-        The DATA folder: `dataset.json`, `vocabulary.parquet`, `run.json` and one folder a split.
-    halve : Path, optional
-        A raw file instead of `test` and `validation`, as the seed does with day 23: the first half of its rows, rounded
-        down, is the test part, the rest the validation part.
-    preparation : Preparation, optional
-        Frequency limits, vocabulary, numerical transform, shuffle seed.
-    engine : {'polars'}
-        What runs the definition.
-    memory_bytes : int
-        About what may be used.
     progress : callable (what, done, total)
         Called with rows done.
+    **asked
+        Fields of :class:`Request`.
 
     Raises
     ------
@@ -62,26 +146,27 @@ def prepare(  # noqa: PLR0913 - the files of each part, and how
         If a file is missing, empty, damaged or malformed (with file and line), or `out` cannot be written. `run.json` says
         failed and why then; stages that were done before wait in `out`/.work for the next try, nothing else is left.
     """
-    preparation = preparation or Preparation()
-    files = _files(train, test, validation, halve)
-    _check(files, out, preparation, memory_bytes)
-    runner = make_engine(engine, memory_bytes)
-    make_output_folder(out)
-    work = out / WORK
+    request = Request(**asked)
+    request.check()
+    engine = make_engine(request.engine, request.memory_bytes, request.engine_options, request.table)
+    make_output_folder(request.out)
+    work = request.out / WORK
     with (
         only_process(work),
         recording(
-            out,
+            request.out,
             "prepare",
-            name=out.resolve().name,
-            repeat=_repeat(files, preparation),
-            config=preparation.model_dump() | {"engine": engine} | files.names(),
-            seeds={"shuffle": preparation.shuffle_seed},
+            name=request.out.resolve().name,
+            repeat=request.repeat,
+            config=request.config,
+            seeds={"shuffle": request.preparation.shuffle_seed},
         ) as recorder,
     ):
         try:
-            estimate(files.all, out, work).check(out)
-            spec = run(Job(files, work, preparation, runner, memory_bytes, progress), out, recorder)
+            if request.table is None:
+                estimate(request.files.all, request.out, work).check(request.out)
+            job = Job(request.files, work, request.preparation, engine, request.memory_bytes, progress)
+            spec = run(job, request.out, recorder)
         finally:
             clean(work)
         recorder.update(
@@ -103,45 +188,24 @@ def dry_run(**asked: Any) -> list[str]:
     KitError
         As there, and if the data set does not fit on the disk.
     """
-    files = _files(asked["train"], asked.get("test", ()), asked.get("validation", ()), asked.get("halve"))
-    preparation = asked.get("preparation") or Preparation()
-    memory_bytes, out = asked.get("memory_bytes", DEFAULT_MEMORY_BYTES), asked["out"]
-    _check(files, out, preparation, memory_bytes)
-    found = estimate(files.all, out, out / WORK)
-    found.check(out)
+    request = Request(**asked)
+    request.check()
+    if request.table is not None:
+        raise KitError("--dry-run reads raw Criteo text; leave it out for a table of your own")
+    found = estimate(request.files.all, request.out, request.out / WORK)
+    found.check(request.out)
 
     def run_small(sample: Path, small: Path) -> object:
-        some = {"engine": asked.get("engine", "polars"), "memory_bytes": memory_bytes, "preparation": preparation}
-        return prepare(train=[sample], test=[sample], out=small, **some)
-
-    seconds, rows = measure(files.all, found.rows, run_small)
-    return describe(found, memory_bytes, seconds / 2, rows)  # the sample is read as training and as test part
-
-
-def _files(train: Sequence[Path], test: Sequence[Path], validation: Sequence[Path], halve: Path | None) -> Files:
-    if halve is not None and (test or validation):
-        raise KitError(
-            "--halve names the file that makes the test and validation parts; leave out --test and --validation"
+        return prepare(
+            **{**asked, "train": [sample], "test": [sample], "validation": (), "halve": None, "whole": (), "out": small}
         )
-    return Files(tuple(train), tuple(validation), tuple(test), halve)
+
+    seconds, rows = measure(request.files.all, found.rows, run_small)
+    return describe(found, request.memory_bytes, seconds / 2, rows)  # the sample is read as training and as test part
 
 
-def _check(files: Files, out: Path, preparation: Preparation, memory_bytes: int) -> None:
-    if not files.train:
-        raise KitError("no train files; name at least one with --train")
-    if not files.test and files.halve is None:
-        raise KitError("no test files; name at least one with --test, or one for test and validation with --halve")
-    if memory_bytes < MIN_MEMORY_BYTES:
-        raise KitError(f"--memory: {memory_bytes:,} bytes are too few; at least {MIN_MEMORY_BYTES:,} (1GB) are needed")
-    for column, limit in preparation.column_limits.items():
-        if column not in CATEGORICAL or limit < 1:
-            raise KitError(
-                f"--frequency-limit {column}:{limit}: a column from C1 to C26 and a number from 1 on are needed"
-            )
-    for path in files.all:
-        input_file(path, "a raw Criteo file")
-    keep_apart(files.all, out)
-    _refuse_strangers(out)
+def _names(paths: str) -> str:
+    return ",".join(PurePath(path).name for path in paths.split(","))
 
 
 def _refuse_strangers(out: Path) -> None:
@@ -152,10 +216,3 @@ def _refuse_strangers(out: Path) -> None:
         for path in folder.iterdir() if folder.is_dir() else ():
             if not _OURS.fullmatch(path.name):
                 raise KitError(f"{path}: is not of a prepared data set, whose folder is replaced; name another --out")
-
-
-def _repeat(files: Files, preparation: Preparation) -> str:
-    named = " ".join(f"--{name} {' '.join(names)}" for name, names in files.names().items() if names)
-    columns = "".join(f",{column}:{limit}" for column, limit in preparation.column_limits.items())
-    limits = f"{preparation.frequency_limit}{columns}"
-    return f"dlrm prepare {named} --out DATA --frequency-limit {limits} --vocabulary {preparation.vocabulary}"

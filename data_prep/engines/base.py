@@ -7,9 +7,23 @@ from typing import Protocol
 
 import polars as pl
 
+from data_prep.raw import CATEGORICAL, LABEL, NUMERICAL
 from dlrm_core.schema.dataset import NumericalTransform
 
 Tell = Callable[[int], None]  # hears of rows done
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns: label, numbers, categories."""
+
+    label: str
+    numerical: tuple[str, ...]
+    categorical: tuple[str, ...]
+
+
+RAW_CRITEO = "raw Criteo text"
+CRITEO = Columns(LABEL, NUMERICAL, CATEGORICAL)
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,8 @@ class Engine(Protocol):
     """Runs the definition; every engine gives the same values, counts and ids."""
 
     name: str
+    columns: Columns
+    reads: str  # the format of the input files, in words that differ where the same file gives other codes
 
     def parse(self, path: Path, folder: Path, tell: Tell) -> Parsed:
         """Read and check a raw file; leave its codes in `folder`, in a form of the engine's own, in input order.
@@ -49,7 +65,10 @@ class Engine(Protocol):
         ...
 
     def frequent(self, parts: Sequence[Rows], column: str, limit: int) -> pl.DataFrame:
-        """Values of a categorical column with count >= `limit` over all `parts`: ``value`` (uint32) and ``count``."""
+        """Values of a categorical column with count >= `limit` over all `parts`: ``value`` and ``count``.
+
+        A value of raw Criteo text is a uint32.
+        """
         ...
 
     def encoded(
@@ -57,6 +76,6 @@ class Engine(Protocol):
     ) -> Iterator[pl.DataFrame]:
         """The part's rows in input order, in frames: label int8, numericals float64, ids int32.
 
-        `vocabularies` holds one frame a categorical column: ``value`` (uint32) and ``id`` (int32).
+        `vocabularies` holds one frame a categorical column: ``value`` and ``id`` (int32).
         """
         ...

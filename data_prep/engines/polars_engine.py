@@ -9,8 +9,8 @@ import narwhals as nw
 import polars as pl
 
 from data_prep import definition
-from data_prep.engines.base import Parsed, Rows, Tell
-from data_prep.raw import BLOCK_BYTES, CATEGORICAL, LABEL, NUMERICAL, Block, RawFile
+from data_prep.engines.base import CRITEO, RAW_CRITEO, Parsed, Rows, Tell
+from data_prep.raw import BLOCK_BYTES, Block, RawFile
 from data_prep.text_parser import parse
 from data_prep.threads import in_order
 from dlrm_core.schema.dataset import NumericalTransform
@@ -34,9 +34,11 @@ class PolarsEngine:
 
     name = NAME
     suffix = ".arrow"
+    columns = CRITEO
+    reads = RAW_CRITEO
 
     def __init__(self, memory_bytes: int, block_bytes: int = BLOCK_BYTES) -> None:
-        self._count_bytes = memory_bytes // 4
+        self.count_bytes = memory_bytes // 4
         self._block_bytes = block_bytes
 
     def store(self, frame: pl.DataFrame, path: Path) -> None:
@@ -72,9 +74,9 @@ class PolarsEngine:
 
     def frequent(self, parts: Sequence[Rows], column: str, limit: int) -> pl.DataFrame:
         """Count in as many ranges of values as memory asks for."""
-        codes = pl.concat([self._column(part, column) for part in parts])
+        codes = pl.concat([self._column(part, column) for part in parts if len(part)])
         frames = []
-        for low, high in self._ranges(codes, column, sum(map(len, parts))):
+        for low, high in self.ranges(codes, column, sum(map(len, parts))):
             some = codes if (low, high) == (0, 1 << 32) else codes.filter(pl.col(column).is_between(low, high - 1))
             counts = definition.count_values(nw.from_native(some), column)
             frames += self.collect([definition.keep_frequent(counts, limit).to_native()])
@@ -84,24 +86,25 @@ class PolarsEngine:
         self, part: Rows, vocabularies: Mapping[str, pl.DataFrame], transform: NumericalTransform
     ) -> Iterator[pl.DataFrame]:
         """One frame a block."""
-        numerical = [definition.transform_numerical(c, transform) for c in NUMERICAL]
+        numerical = [definition.transform_numerical(c, transform) for c in self.columns.numerical]
         for path, first, last in self._blocks(part):
             codes = self.scan(path).slice(first, last - first)
             frame = nw.from_native(codes.with_row_index(definition.ROW))
-            plain = frame.select(LABEL, *numerical).to_native()
-            columns = [_encoded(frame, c, vocabularies[c]) for c in CATEGORICAL]
+            plain = frame.select(self.columns.label, *numerical).to_native()
+            columns = [_encoded(frame, c, vocabularies[c]) for c in self.columns.categorical]
             made, *ids = self.collect([plain, *columns])
             yield made.hstack([column.to_series() for column in ids])
 
     def _column(self, part: Rows, column: str) -> pl.LazyFrame:
         blocks = [self.scan(path).select(column).slice(first, last - first) for path, first, last in self._blocks(part)]
-        return pl.concat(blocks) if blocks else pl.LazyFrame(schema={column: pl.UInt32})
+        return pl.concat(blocks)
 
-    def _ranges(self, codes: pl.LazyFrame, column: str, rows: int) -> list[tuple[int, int]]:
-        if rows * BYTES_PER_DISTINCT_VALUE <= self._count_bytes:
+    def ranges(self, codes: pl.LazyFrame, column: str, rows: int) -> list[tuple[int, int]]:
+        """Ranges of values whose counts fit into memory one at a time."""
+        if rows * BYTES_PER_DISTINCT_VALUE <= self.count_bytes:
             return [(0, 1 << 32)]
         distinct = codes.select(pl.col(column).approx_n_unique()).collect(engine="streaming").item()
-        num_ranges = max(1, -(-int(distinct) * BYTES_PER_DISTINCT_VALUE // self._count_bytes))
+        num_ranges = max(1, -(-int(distinct) * BYTES_PER_DISTINCT_VALUE // self.count_bytes))
         borders = [(1 << 32) * i // num_ranges for i in range(num_ranges + 1)]
         return list(pairwise(borders))
 

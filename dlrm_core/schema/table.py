@@ -1,0 +1,67 @@
+"""A table of one's own: which column is the label, which are numbers, which are categories."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from dlrm_core.schema.base import Strict, parse_yaml
+from dlrm_core.schema.dataset import NumericalTransform
+from dlrm_core.schema.errors import KitError
+
+
+class TableSpec(Strict):
+    """What `dlrm prepare --spec` reads, as YAML.
+
+    Attributes
+    ----------
+    label : str
+        Column of the clicks: 0 or 1, false or true, in every row.
+    numerical, categorical : tuple of str
+        Columns of the features, in the order that the model sees them; at least one of each.
+    missing : tuple of str
+        Texts of a CSV file that stand for a missing value, the empty one among them.
+    separator : str
+        Between the fields of a CSV file.
+    numerical_transform : str
+        See `Preparation`; ``none`` keeps numbers as they are, in float16.
+    """
+
+    schema_version: Literal[1] = 1
+    label: str
+    numerical: tuple[str, ...]
+    categorical: tuple[str, ...]
+    missing: tuple[str, ...] = ("", "NA")
+    separator: str = Field(default=",", min_length=1, max_length=1)
+    numerical_transform: NumericalTransform = "none"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TableSpec":
+        if not self.numerical or not self.categorical:
+            raise ValueError("a DLRM needs at least one column under numerical and one under categorical")
+        seen: set[str] = set()
+        for name in (self.label, *self.numerical, *self.categorical):
+            if name in seen:
+                raise ValueError(f"column {name!r} stands twice; each has one role")
+            seen.add(name)
+        return self
+
+
+def read_table_spec(path: Path) -> TableSpec:
+    """Read a spec.
+
+    Raises
+    ------
+    KitError
+        If the file is missing, is not YAML or does not fit the schema.
+    """
+    if not path.is_file():
+        raise KitError(f"{path}: no such file; `dlrm spec` writes one from a CSV or Parquet file")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise KitError(f"{path}: is not a text in UTF-8; a YAML is needed") from None
+    values = parse_yaml(text, source=str(path))
+    if not isinstance(values, dict):
+        raise KitError(f"{path}: holds {type(values).__name__}, a mapping is needed")
+    return TableSpec.from_dict(values, source=str(path))
