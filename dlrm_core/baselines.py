@@ -177,14 +177,14 @@ def _trees(parts: TrainingParts, test: Part, config: BaselinesConfig) -> tuple[L
     stop_matrix, stop_label = _dense(parts.stop.columns())
     tried = {}
     for setting in product(config.tree_learning_rates, config.tree_leaf_nodes):
-        model = _tree_model(config, setting, MAX_ITERATIONS, early_stopping=True)
+        model = _tree_model(config, setting, config.most_trees, early_stopping=True)
         model.fit(fit_matrix, fit_label, X_val=stop_matrix, y_val=stop_label)
         tried[setting] = (log_loss(stop_label, model.decision_function(stop_matrix)), int(model.n_iter_))
     best = min(tried, key=lambda setting: tried[setting][0])
     model = _tree_model(config, best, tried[best][1], early_stopping=False).fit(*_dense(parts.everything.columns()))
     selection = (
         f"learning rate {best[0]} of {list(config.tree_learning_rates)}, {best[1]} leaves of {list(config.tree_leaf_nodes)} "
-        f"and {tried[best][1]} trees{_tuned(parts, config)}"
+        f"and {tried[best][1]} trees of at most {config.most_trees}{_tuned(parts, config)}"
     )
     return model.decision_function(_dense(test.columns())[0]), selection
 

@@ -110,7 +110,17 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--vocabulary", choices=["train", "all"], default="train", help="files that ids are counted in"
     )
     command.add_argument(
-        "--engine", choices=["polars"], default="polars", help="what runs the preprocessing definition"
+        "--engine", choices=["polars", "spark"], default="polars", help="what runs the preprocessing definition"
+    )
+    command.add_argument("--spark-master", metavar="URL", help="Spark's master, local[*] if not given")
+    command.add_argument("--spark-partitions", metavar="N", help="partitions of a file and of a shuffle")
+    command.add_argument(
+        "--spark-conf",
+        action="append",
+        default=[],
+        nargs="+",
+        metavar="key=value",
+        help="settings for Spark, for example spark.plugins=com.nvidia.spark.SQLPlugin",
     )
     command.add_argument(
         "--dry-run", action="store_true", help="only say what would be read, written and needed, and for how long"
@@ -232,7 +242,7 @@ def _download(arguments: Arguments) -> None:
 
 
 def _prepare(arguments: Arguments) -> None:
-    from data_prep.options import frequency_limits, size_bytes
+    from data_prep.options import frequency_limits, size_bytes, spark_options
     from data_prep.prepare import dry_run, prepare
     from dlrm_core.console import ConsoleProgress
     from dlrm_core.schema.dataset import Preparation
@@ -247,6 +257,7 @@ def _prepare(arguments: Arguments) -> None:
         "out": arguments.out,
         "preparation": preparation,
         "engine": arguments.engine,
+        "engine_options": spark_options(arguments.spark_master, arguments.spark_partitions, arguments.spark_conf),
         "memory_bytes": size_bytes(arguments.memory),
     }
     if arguments.dry_run:

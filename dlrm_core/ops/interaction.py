@@ -61,6 +61,6 @@ def dot_interaction(x_BFD: Tensor, pad: str = "multiple_of_8") -> Tensor:
     batch, num_features, dim = x_BFD.shape
     gram_BFF = torch.bmm(x_BFD, x_BFD.transpose(1, 2))
     row, column = torch.tril_indices(num_features, num_features, offset=-1, device=x_BFD.device)
-    pairs_BP = gram_BFF[:, row, column]
+    pairs_BP = gram_BFF.flatten(1).index_select(1, row * num_features + column)  # half the time of indexing by two
     zeros = x_BFD.new_zeros(batch, pad_width(dim + pairs_BP.shape[1], pad))
     return torch.cat([x_BFD[:, 0], pairs_BP, zeros], dim=1)

@@ -138,6 +138,7 @@ class BaselinesConfig(Strict):
     tree_l2: float = Field(default=0.0, ge=0)
     tree_features: float = Field(default=1.0, gt=0, le=1)
     tree_rows_per_leaf: int = Field(default=20, ge=1)
+    most_trees: int = Field(default=500, ge=1)
     tune_rows: int | None = Field(default=None, ge=1)
 
 
