@@ -9,6 +9,7 @@ frequency limit reads no text again as long as the work folder is there.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -212,7 +213,7 @@ def _assigned(found: list[tuple[str, Rows, str, Source]]) -> Input:
                 read.add(part, Rows(rows.folder, start, stop), key, source)
         before += len(rows) if split == "whole" else 0
     if cut == 0 and before:
-        raise KitError(f"{before} rows; at least 7 are needed to split off a test part")
+        raise KitError("the files hold a single row; at least 2 are needed, since the last seventh is the test part")
     return read
 
 
@@ -242,7 +243,7 @@ def _count(job: Job, read: Input) -> Vocabularies:
     keys = [key for split in counted for key in read.keys[split]]
     vocabularies = {}
     for number, column in enumerate(job.engine.columns.categorical):
-        limit, folder = job.preparation.limit_of(column), job.work / f"count-{column}"
+        limit, folder = job.preparation.limit_of(column), job.work / _count_folder(number, column)
         path = folder / "vocabulary.parquet"
 
         def count(column: str = column, limit: int = limit, path: Path = path) -> None:
@@ -260,6 +261,11 @@ def _count(job: Job, read: Input) -> Vocabularies:
         job.progress("count: columns", number + 1, len(job.engine.columns.categorical))
     _check_memory(job, vocabularies)
     return vocabularies
+
+
+def _count_folder(number: int, column: str) -> str:
+    """Named by the column, or by its number where a folder cannot be called so."""
+    return f"count-{column if re.fullmatch(r'[A-Za-z0-9_]{1,80}', column) else f'no-{number}'}"
 
 
 def _check_memory(job: Job, vocabularies: Vocabularies) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 from data_prep.engines import make_engine
 from data_prep.estimate import describe, estimate, measure
-from data_prep.lock import only_process
 from data_prep.pipeline import WORK, Files, Job, clean, run
 from data_prep.raw import CATEGORICAL
 from dlrm_core.schema.dataset import SPLITS, DatasetSpec, Preparation
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import input_file, keep_apart, make_output_folder, sha256_bytes
+from dlrm_core.schema.lock import only_process
 from dlrm_core.schema.progress import Progress, silent
 from dlrm_core.schema.record import Metric, recording
 from dlrm_core.schema.table import TableSpec

@@ -15,6 +15,7 @@ from typing import Any
 from dlrm_core.schema.environment import source_digest
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import sha256_file, write_atomic
+from dlrm_core.schema.lock import only_process
 from dlrm_core.schema.stages import Marker, fingerprint
 from notebooks.parameters import SCHEMAS, home, shown, validate
 
@@ -47,8 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = _plan(argv)
     start = time.monotonic()
     try:
-        for notebook in SCHEMAS:
-            run_stage(notebook, plan)
+        folder = validate(next(iter(SCHEMAS)), {"preset": plan.preset, "runs": plan.runs}).folder
+        with only_process(folder / "stages"):
+            for notebook in SCHEMAS:
+                run_stage(notebook, plan)
     except KitError as error:
         _say(f"failed: {error}")
         _say("what is done stays done; mend the cause and give the same command again")

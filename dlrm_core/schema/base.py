@@ -53,9 +53,8 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, but 1e-3 is a number, as in YAML 1.2, not a text."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+.0123456789")
-)
+_EXPONENT = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 
 
 def parse_yaml(text: str, *, source: str) -> Any:
@@ -73,6 +72,22 @@ def parse_yaml(text: str, *, source: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise KitError(f"{source}: is not YAML ({str(error).splitlines()[0]})") from None
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, but a text that :class:`_Loader` would take for a number is quoted."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+
+
+def dump_yaml(values: dict[str, Any]) -> str:
+    """YAML that :func:`parse_yaml` reads back to the same plain data, keys in the given order.
+
+    >>> dump_yaml({"columns": ["price", "1e3", "no"]})
+    "columns:\\n- price\\n- '1e3'\\n- 'no'\\n"
+    """
+    return yaml.dump(values, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=1 << 30)
 
 
 def nearest(name: str, known: list[str]) -> str:

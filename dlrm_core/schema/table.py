@@ -1,11 +1,12 @@
 """A table of one's own: which column is the label, which are numbers, which are categories."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from dlrm_core.schema.base import Strict, parse_yaml
+from dlrm_core.schema.base import Strict, dump_yaml, parse_yaml
 from dlrm_core.schema.dataset import NumericalTransform
 from dlrm_core.schema.errors import KitError
 
@@ -20,11 +21,11 @@ class TableSpec(Strict):
     numerical, categorical : tuple of str
         Columns of the features, in the order that the model sees them; at least one of each.
     missing : tuple of str
-        Texts of a CSV file that stand for a missing value, the empty one among them.
+        Texts that stand for a missing value, beside the empty one, which always does.
     separator : str
-        Between the fields of a CSV file.
+        Between the fields of a CSV file: one ASCII character.
     numerical_transform : str
-        See `Preparation`; ``none`` keeps numbers as they are, in float16.
+        See `Preparation`; ``none`` keeps numbers as they are, in float16. A missing number is 0 after it.
     """
 
     schema_version: Literal[1] = 1
@@ -39,6 +40,8 @@ class TableSpec(Strict):
     def _consistent(self) -> "TableSpec":
         if not self.numerical or not self.categorical:
             raise ValueError("a DLRM needs at least one column under numerical and one under categorical")
+        if not self.separator.isascii() or self.separator in '"\r\n':
+            raise ValueError(f"separator {self.separator!r}: one ASCII character other than a quote or a line end is needed")
         seen: set[str] = set()
         for name in (self.label, *self.numerical, *self.categorical):
             if name in seen:
@@ -65,3 +68,9 @@ def read_table_spec(path: Path) -> TableSpec:
     if not isinstance(values, dict):
         raise KitError(f"{path}: holds {type(values).__name__}, a mapping is needed")
     return TableSpec.from_dict(values, source=str(path))
+
+
+def table_spec_text(spec: TableSpec, comments: Iterable[str] = ()) -> str:
+    """A spec as YAML that :func:`read_table_spec` reads back, below one comment line each of `comments`."""
+    lines = [f"# {' '.join(comment.split())}" for comment in comments]
+    return "\n".join([*lines, dump_yaml(spec.model_dump(mode="json"))])

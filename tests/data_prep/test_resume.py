@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from data_prep.engines.polars_engine import PolarsEngine
-from data_prep.lock import only_process
 from data_prep.pipeline import WORK
 from data_prep.prepare import prepare
 from dlrm_core.schema.dataset import Preparation
 from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.lock import only_process
 from dlrm_core.schema.record import read_record
 from tests.conftest import random_rows, write_raw
 

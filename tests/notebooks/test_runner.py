@@ -7,6 +7,7 @@ import nbformat
 import pytest
 
 from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.lock import only_process
 from dlrm_core.schema.stages import Marker
 from notebooks import runner
 from notebooks.runner import Plan, main, run_stage
@@ -63,6 +64,12 @@ def test_a_damaged_output_is_made_again(make_notebook, plan, monkeypatch):
     made.write_text("y")
     assert run_stage(HAND, plan)
     assert made.read_text() == "x"
+
+
+def test_two_runners_never_share_a_folder(plan, capfd):
+    with only_process(Path(plan.runs) / "stages"):
+        assert main(["--preset", "tiny", "--runs", plan.runs, "--html", plan.html]) == 1
+    assert f"{plan.runs}: process {os.getpid()} is writing there" in capfd.readouterr().err
 
 
 @pytest.mark.slow
