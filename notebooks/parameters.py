@@ -13,6 +13,7 @@ from typing import Any
 from IPython import get_ipython
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from data_prep.engines import ENGINES
 from dlrm_core.schema.base import nearest
 from dlrm_core.schema.config import Preset, load_preset, preset_names
 from dlrm_core.schema.errors import KitError
@@ -51,6 +52,22 @@ class PrepareData(_Parameters):
     train: list[str] = Field(default_factory=list)
     test: list[str] = Field(default_factory=list)
     frequency_limit: int = Field(default=0, ge=0)
+    engines: str = "polars"
+
+    @property
+    def engine_names(self) -> list[str]:
+        """The engines that are timed."""
+        return [name.strip() for name in self.engines.split(",") if name.strip()]
+
+    @field_validator("engines")
+    @classmethod
+    def _engines_known(cls, text: str) -> str:
+        for name in (part.strip() for part in text.split(",") if part.strip()):
+            if name not in ENGINES:
+                raise ValueError(
+                    f"unknown engine {name!r}{nearest(name, list(ENGINES))}; engines: {', '.join(ENGINES)}"
+                )
+        return text
 
     @field_validator("train", "test", mode="before")
     @classmethod

@@ -1,12 +1,14 @@
 """The stages that the notebooks share; each is done once, see :mod:`dlrm_core.schema.stages`."""
 
+import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dlrm_core.schema.config import Preset
-from dlrm_core.schema.dataset import read_dataset
+from dlrm_core.schema.dataset import Preparation, read_dataset
 from dlrm_core.schema.environment import source_digest
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import input_file, sha256_file
@@ -146,3 +148,35 @@ def ensure_run(
 
     once(Marker(folder, run.name), key, run, fit)
     return run
+
+
+TIMED_ROWS = 20_000
+
+
+def time_engines(path: Path, engines: list[str], preparation: Preparation) -> list[list[object]]:
+    """Prepare the first rows of a raw file with each engine, twice; rows of a table: engine, rows, seconds, rows/s, digest.
+
+    Raises
+    ------
+    KitError
+        If an engine is not installed, with what to install.
+    """
+    from data_prep.prepare import prepare
+    from data_prep.raw import read_blocks
+
+    lines = next(read_blocks(path, block_bytes=8 << 20)).data.split(b"\n")[:TIMED_ROWS]
+    lines = [line for line in lines if line]
+    found: list[list[object]] = []
+    with tempfile.TemporaryDirectory() as place:
+        sample = Path(place) / "sample"
+        sample.write_bytes(b"\n".join(lines) + b"\n")
+        for engine in engines:
+            for _ in range(2):  # the first run starts the engine, compiles, loads libraries
+                start = time.perf_counter()
+                spec = prepare(
+                    train=[sample], test=[sample], out=Path(place) / engine, engine=engine, preparation=preparation
+                )
+                seconds = time.perf_counter() - start
+            rate = f"{2 * len(lines) / seconds:,.0f}"
+            found.append([engine, 2 * len(lines), f"{seconds:.2f}", rate, spec.digest[:16]])
+    return found
