@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_sample(commands)
     _add_download(commands)
+    _add_spec(commands)
     _add_prepare(commands)
     _add_import(commands)
     _add_train(commands)
@@ -86,9 +87,33 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     command.set_defaults(function=_download)
 
 
+def _add_spec(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _command(
+        commands, "spec", "Guess which column of a CSV or Parquet file is what, for `dlrm prepare --spec`."
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="a table of your own")
+    command.add_argument("--label", metavar="COLUMN", help="column of the clicks, 0 or 1; else found by name or values")
+    command.add_argument("--separator", metavar="S", help="of a CSV file, or the word tab; else found by looking")
+    command.add_argument("--out", type=Path, required=True, metavar="YAML", help="file to write; none is overwritten")
+    command.set_defaults(function=_spec)
+
+
 def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    command = _command(commands, "prepare", "Turn raw text files (plain or gzip) into a prepared data set.")
-    command.add_argument("--train", type=Path, nargs="+", required=True, metavar="F", help="raw files to train on")
+    command = _command(
+        commands, "prepare", "Turn raw text files (plain or gzip), or tables of your own, into a prepared data set."
+    )
+    command.add_argument(
+        "whole",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="files instead of --train and --test: the first 6/7 of all their rows are the training part, the rest the test part",
+    )
+    command.add_argument(
+        "--spec", type=Path, metavar="YAML", help="the files are CSV or Parquet with the columns that this spec names"
+    )
+    command.add_argument("--train", type=Path, nargs="+", default=[], metavar="F", help="raw files to train on")
     command.add_argument(
         "--validation", type=Path, nargs="+", default=[], metavar="F", help="raw files for stopping rules"
     )
@@ -241,15 +266,36 @@ def _download(arguments: Arguments) -> None:
     )
 
 
+def _spec(arguments: Arguments) -> None:
+    from data_prep.infer_table import infer_table, write_spec
+
+    separator = "\t" if arguments.separator in ("tab", "\\t") else arguments.separator
+    found = infer_table(arguments.file, label=arguments.label, separator=separator)
+    write_spec(found.spec, arguments.out, found.left_out)
+    for column, words in found.chosen.items():
+        _say(f"{column}: {words}")
+    for column, reason in found.left_out.items():
+        _say(f"{column}: left out, {reason}")
+    _say(
+        f"a guess from {found.rows:,} rows, numerical_transform {found.spec.numerical_transform}; look {arguments.out} over (a "
+        f"code that is a number belongs under categorical), then: dlrm prepare --spec {arguments.out} {arguments.file} --out DATA"
+    )
+
+
 def _prepare(arguments: Arguments) -> None:
     from data_prep.options import frequency_limits, size_bytes, spark_options
     from data_prep.prepare import dry_run, prepare
     from dlrm_core.console import ConsoleProgress
     from dlrm_core.schema.dataset import Preparation
+    from dlrm_core.schema.table import read_table_spec
 
-    limits = frequency_limits(arguments.frequency_limit) | {"vocabulary": arguments.vocabulary}
-    preparation = Preparation.from_dict(limits, source="--frequency-limit")
+    table = read_table_spec(arguments.spec) if arguments.spec else None
+    choices = frequency_limits(arguments.frequency_limit) | {"vocabulary": arguments.vocabulary}
+    choices |= {"numerical_transform": table.numerical_transform} if table else {}
+    preparation = Preparation.from_dict(choices, source="--frequency-limit")
     asked: dict[str, Any] = {
+        "whole": arguments.whole,
+        "table": table,
         "train": arguments.train,
         "validation": arguments.validation,
         "test": arguments.test,

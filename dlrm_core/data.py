@@ -70,8 +70,8 @@ class Part:
         """All labels, bool of shape (rows,); a byte that is not 0 is a click."""
         return np.asarray(self._label) != 0
 
-    def read(self, start: int, stop: int) -> Batch:
-        """Rows `start` up to `stop` of the part as tensors.
+    def read(self, start: int, stop: int, order: NDArray[np.int64] | None = None) -> Batch:
+        """Rows `start` up to `stop` of the part, or of its rows in `order`, as tensors.
 
         Raises
         ------
@@ -83,17 +83,18 @@ class Part:
         numerical_BN = torch.empty(stop - start, len(self.spec.numerical))
         ids_BT = torch.empty(stop - start, len(self._ids), dtype=torch.int64)
         numerical, ids = numerical_BN.numpy(), ids_BT.numpy()
-        numerical[:] = self._numerical[start:stop]
+        rows = slice(start, stop) if order is None else order[start:stop]
+        numerical[:] = self._numerical[rows]
         for t, column in enumerate(self._ids):
-            ids[:, t] = column[start:stop]
-        self._check(numerical, ids, start)
-        label_B = torch.from_numpy((np.asarray(self._label[start:stop]) != 0).astype(np.float32))
+            ids[:, t] = column[rows]
+        self._check(numerical, ids, np.arange(start, stop) if order is None else order[start:stop])
+        label_B = torch.from_numpy((np.asarray(self._label[rows]) != 0).astype(np.float32))
         return Batch(numerical_BN, ids_BT, label_B)
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """The rows in order; the last batch may be short."""
+    def batches(self, batch_size: int, order: NDArray[np.int64] | None = None) -> Iterator[Batch]:
+        """The rows in the order on disk, or in `order`, a permutation; the last batch may be short."""
         for start in range(0, len(self), batch_size):
-            yield self.read(start, start + batch_size)
+            yield self.read(start, start + batch_size, order)
 
     def columns(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]:
         """All rows in memory: numerical (rows, N) float32, ids (rows, T) int32, labels (rows,) bool.
@@ -105,14 +106,14 @@ class Part:
         """
         numerical = np.asarray(self._numerical, dtype=np.float32)
         ids = np.stack([np.asarray(column, dtype=np.int32) for column in self._ids], axis=1)
-        self._check(numerical, ids, 0)
+        self._check(numerical, ids, np.arange(len(self)))
         return numerical, ids, self.labels()
 
-    def _check(self, numerical: NDArray[np.float32], ids: NDArray[np.integer], start: int) -> None:
+    def _check(self, numerical: NDArray[np.float32], ids: NDArray[np.integer], rows: NDArray[np.int64]) -> None:
         if not np.isfinite(numerical).all():
             row, column = np.argwhere(~np.isfinite(numerical))[0]
             raise KitError(
-                f"{self.split}/{self.spec.numerical_file}: row {self._slice.start + start + row} holds "
+                f"{self.split}/{self.spec.numerical_file}: row {self._slice.start + rows[row]} holds "
                 f"{numerical[row, column]} in {self.spec.numerical[column]}, a finite number is needed: the file is damaged, "
                 f"or a number is too large for float16 with transform {self.spec.preparation.numerical_transform}; "
                 "make the data set again"
@@ -122,7 +123,7 @@ class Part:
             row, column = np.argwhere(wrong)[0]
             feature = self.spec.categorical[column]
             raise KitError(
-                f"{self.split}/{feature.file}: row {self._slice.start + start + row} holds id {ids[row, column]}, "
+                f"{self.split}/{feature.file}: row {self._slice.start + rows[row]} holds id {ids[row, column]}, "
                 f"{feature.name} has ids 0 to {feature.cardinality - 1}; the file is damaged, make the data set again"
             )
 

@@ -52,6 +52,8 @@ class Dlrm(nn.Module):
 
     first_row: Tensor
     table_VD: Tensor
+    numerical_mean_N: Tensor | None
+    numerical_deviation_N: Tensor | None
 
     def __init__(  # noqa: PLR0913 - one argument a documented choice
         self,
@@ -97,6 +99,8 @@ class Dlrm(nn.Module):
                 first.weight[:, raw_width:] = 0.0  # the pad columns see zeros only; June 2020 zeroes the last one
         starts = torch.tensor([0, *self.cardinalities], dtype=torch.int64).cumsum(0)
         self.register_buffer("first_row", starts[:-1], persistent=False)
+        self.register_buffer("numerical_mean_N", None, persistent=False)
+        self.register_buffer("numerical_deviation_N", None, persistent=False)
         self.register_buffer(
             "table_VD", _init_tables(self.cardinalities, embedding_dim, embedding_init_scale, generator)
         )
@@ -114,6 +118,8 @@ class Dlrm(nn.Module):
     ) -> Tensor:
         """Logits of shape (B,) from float32 numericals (B, N) and gathered embeddings (B, T, D)."""
         x = numerical_BN
+        if self.numerical_mean_N is not None and self.numerical_deviation_N is not None:
+            x = (x - self.numerical_mean_N) / self.numerical_deviation_N
         for layer in self.bottom:
             x = torch.relu(layer(x))
         x_BFD = torch.cat([x.unsqueeze(1), embeddings_BTD], dim=1)
@@ -124,6 +130,21 @@ class Dlrm(nn.Module):
                 keep = torch.rand(z.shape, generator=dropout_generator) >= self.dropout
                 z = z * keep / (1 - self.dropout)
         return self.top[-1](z).squeeze(1)
+
+    def standardize(self, mean_N: Tensor, deviation_N: Tensor) -> None:
+        """From now on subtract `mean_N` from the numericals and divide by `deviation_N`."""
+        self.numerical_mean_N, self.numerical_deviation_N = mean_N, deviation_N
+
+    @torch.no_grad()
+    def fold_standardization(self) -> None:
+        """Move what :meth:`standardize` does into the first layer's weights: the same function, up to rounding."""
+        if self.numerical_mean_N is None or self.numerical_deviation_N is None:
+            return
+        first = self.bottom[0]
+        assert isinstance(first, nn.Linear)
+        first.weight.div_(self.numerical_deviation_N)
+        first.bias.sub_(first.weight @ self.numerical_mean_N)
+        self.numerical_mean_N = self.numerical_deviation_N = None
 
     def tables(self) -> list[Tensor]:
         """Each table, a view of shape (rows, D), in feature order."""

@@ -78,14 +78,20 @@ class _Dumper(yaml.SafeDumper):
     """PyYAML's safe dumper, but a text that :class:`_Loader` would take for a number is quoted."""
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """PyYAML writes the line end U+0085 into single quotes as it is, where it is read back as a blank."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\x85" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 
 
 def dump_yaml(values: dict[str, Any]) -> str:
-    """YAML that :func:`parse_yaml` reads back to the same plain data, keys in the given order.
+    r"""YAML that :func:`parse_yaml` reads back to the same plain data, keys in the given order.
 
     >>> dump_yaml({"columns": ["price", "1e3", "no"]})
-    "columns:\\n- price\\n- '1e3'\\n- 'no'\\n"
+    "columns:\n- price\n- '1e3'\n- 'no'\n"
     """
     return yaml.dump(values, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=1 << 30)
 
@@ -101,8 +107,9 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel], source: str) -> KitError:
-    """The first fault of a pydantic error as one sentence: where, what came, what was needed."""
-    fault = error.errors(include_url=False)[0]
+    """The first fault of a pydantic error, an unknown key before others, as one sentence: where, what came, what was needed."""
+    faults = error.errors(include_url=False)
+    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])  # a misspelt key is missing, too
     path = ".".join(str(part) for part in fault["loc"]) or "(whole document)"
     if fault["type"] == "extra_forbidden":
         known = _known_names(model, fault["loc"][:-1])

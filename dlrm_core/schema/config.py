@@ -44,6 +44,22 @@ class OptimizerConfig(Strict):
     weight_decay: float = Field(default=0.0, ge=0)
 
 
+class MlpOptimizerConfig(OptimizerConfig):
+    """The update rule of the MLPs.
+
+    `decoupled_decay`, of adam only, shrinks the weights (not the biases) by the factor 1 - lr * decoupled_decay before
+    each update (Loshchilov and Hutter, arXiv:1711.05101).
+    """
+
+    decoupled_decay: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _decay(self) -> "MlpOptimizerConfig":
+        if self.decoupled_decay and (self.name != "adam" or self.weight_decay):
+            raise ValueError("decoupled_decay needs name adam and no weight_decay")
+        return self
+
+
 class TableOptimizerConfig(OptimizerConfig):
     """The update rule of the tables.
 
@@ -98,18 +114,24 @@ class StoppingConfig(Strict):
 
 
 class TrainConfig(Strict):
-    """Everything that decides what training does, given the data."""
+    """Everything that decides what training does, given the data.
+
+    `reshuffle` draws a new order of the training rows each epoch. `standardize` gives the bottom MLP numericals of mean 0
+    and standard deviation 1 over the rows trained on; afterwards that map is folded into its first layer.
+    """
 
     seed: int = Field(default=12345, ge=0, lt=2**63)
     deterministic: bool = True
     precision: Literal["fp32"] = "fp32"
     model: ModelConfig = ModelConfig()
-    mlps: OptimizerConfig = OptimizerConfig(lr=28.0)
+    mlps: MlpOptimizerConfig = MlpOptimizerConfig(lr=28.0)
     tables: TableOptimizerConfig = TableOptimizerConfig(lr=28.0)
     schedule: ScheduleConfig = ScheduleConfig()
     batch_size: int = Field(default=32768, ge=1)
     test_batch_size: int = Field(default=32768, ge=1)
     epochs: int = Field(default=1, ge=1)
+    reshuffle: bool = False
+    standardize: bool = False
     average_decay: float = Field(default=0.0, ge=0, lt=1)
     stopping: StoppingConfig = StoppingConfig()
     log_every: int = Field(default=200, ge=1)

@@ -4,11 +4,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from dlrm_core.schema.base import Strict, dump_yaml, parse_yaml
 from dlrm_core.schema.dataset import NumericalTransform
 from dlrm_core.schema.errors import KitError
+
+
+def is_separator(text: str) -> bool:
+    """Whether the text can stand between the fields of a CSV file: one ASCII character, no quote and no line end."""
+    return len(text) == 1 and text.isascii() and text not in '"\r\n'
 
 
 class TableSpec(Strict):
@@ -33,15 +38,17 @@ class TableSpec(Strict):
     numerical: tuple[str, ...]
     categorical: tuple[str, ...]
     missing: tuple[str, ...] = ("", "NA")
-    separator: str = Field(default=",", min_length=1, max_length=1)
+    separator: str = ","
     numerical_transform: NumericalTransform = "none"
 
     @model_validator(mode="after")
     def _consistent(self) -> "TableSpec":
         if not self.numerical or not self.categorical:
             raise ValueError("a DLRM needs at least one column under numerical and one under categorical")
-        if not self.separator.isascii() or self.separator in '"\r\n':
-            raise ValueError(f"separator {self.separator!r}: one ASCII character other than a quote or a line end is needed")
+        if not is_separator(self.separator):
+            raise ValueError(
+                f"separator {self.separator!r}: one ASCII character other than a quote or a line end is needed"
+            )
         seen: set[str] = set()
         for name in (self.label, *self.numerical, *self.categorical):
             if name in seen:

@@ -4,8 +4,11 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dlrm_core.data import Batch, Part
@@ -86,6 +89,8 @@ class Fit:
         if not len(part):
             raise KitError(f"the {part.split} part has no rows to train on; prepare the data set with files for it")
         marks = self._evaluation_steps(len(part), max_steps) if stop is not None and len(stop) else set()
+        if self._config.standardize:
+            self.model.standardize(*_mean_and_deviation(part, self._config.batch_size))
         self._window_start = time.perf_counter()
         for batch in self._batches(part, max_steps):
             self._window.append(self._step.run(batch))
@@ -98,6 +103,7 @@ class Fit:
                 if self._has_had_enough():
                     break
         self._choose()
+        self.model.fold_standardization()
         self._check_weights()
 
     def _has_had_enough(self) -> bool:
@@ -106,18 +112,24 @@ class Fit:
 
     def _batches(self, part: Part, max_steps: int) -> Iterator[Batch]:
         step = 0
-        while True:
-            for batch in part.batches(self._config.batch_size):
+        for epoch in count():
+            for batch in part.batches(self._config.batch_size, self._order(len(part), epoch)):
                 if step == max_steps:
                     return
                 step += 1
                 yield batch
 
+    def _order(self, rows: int, epoch: int) -> NDArray[np.int64] | None:
+        if not self._config.reshuffle:
+            return None
+        key = (self._config.seed * 1_000_003 + epoch) % 2**63
+        return torch.randperm(rows, generator=torch.Generator().manual_seed(key)).numpy()
+
     def _evaluation_steps(self, rows: int, max_steps: int) -> set[int]:
         per_epoch = math.ceil(rows / self._config.batch_size)
         every = per_epoch / self._config.stopping.evaluations_per_epoch
-        count = math.ceil(max_steps / every)
-        return {min(max_steps, max(1, round(every * i))) for i in range(1, count + 1)}
+        number = math.ceil(max_steps / every)
+        return {min(max_steps, max(1, round(every * i))) for i in range(1, number + 1)}
 
     def _log(self, max_steps: int) -> None:
         if not self._window:
@@ -180,3 +192,15 @@ class Fit:
         """The loss of a step is that before its update, so that nothing else sees the last one."""
         if not all(bool(torch.isfinite(tensor).all()) for tensor in self.model.state_dict().values()):
             raise KitError(f"a weight is not finite after step {self._step.step}; {DIVERGED}")
+
+
+def _mean_and_deviation(part: Part, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Of each numerical over all rows of `part`, in float64, summed in the order on disk; a constant one deviates by 1."""
+
+    def batches() -> Iterator[NDArray[np.float64]]:
+        return (batch.numerical_BN.numpy().astype(np.float64) for batch in part.batches(batch_size))
+
+    mean = sum(batch.sum(axis=0) for batch in batches()) / len(part)
+    deviation = np.sqrt(sum(((batch - mean) ** 2).sum(axis=0) for batch in batches()) / len(part))
+    deviation[deviation == 0] = 1.0
+    return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(deviation.astype(np.float32))

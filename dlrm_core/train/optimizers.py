@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from dlrm_core.ops.rows import add_rows_, gather_rows, sum_by_row
-from dlrm_core.schema.config import OptimizerConfig, TableOptimizerConfig
+from dlrm_core.schema.config import MlpOptimizerConfig, TableOptimizerConfig
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPS = 1e-8
 ADAGRAD_EPS = 1e-10
 
 
-def build_mlp_optimizer(config: OptimizerConfig, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+def build_mlp_optimizer(config: MlpOptimizerConfig, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     """The torch optimiser of that name over `parameters`; its learning rate is set before each step."""
     if config.name == "sgd":
         return torch.optim.SGD(parameters, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
@@ -24,6 +24,12 @@ def build_mlp_optimizer(config: OptimizerConfig, parameters: Sequence[nn.Paramet
         return torch.optim.Adagrad(
             parameters, lr=config.lr, weight_decay=config.weight_decay, eps=ADAGRAD_EPS, foreach=True
         )
+    if config.decoupled_decay:
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.decoupled_decay},
+            {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=config.lr, betas=ADAM_BETAS, eps=ADAM_EPS, foreach=True)
     return torch.optim.Adam(
         parameters, lr=config.lr, betas=ADAM_BETAS, eps=ADAM_EPS, weight_decay=config.weight_decay, foreach=True
     )

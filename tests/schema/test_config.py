@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from dlrm_core.schema.config import (
     ModelConfig,
-    OptimizerConfig,
+    MlpOptimizerConfig,
     ScheduleConfig,
     StoppingConfig,
     TrainConfig,
@@ -77,7 +77,7 @@ def test_override(preset, override, read):
 
 def test_override_of_one_key_keeps_its_neighbours(preset):
     before, after = load_preset(preset), load_preset(preset, ["mlps.weight_decay=0.5", "seed=1", "seed=2"])
-    assert after.train.mlps == OptimizerConfig(name="adam", lr=0.25, weight_decay=0.5)
+    assert after.train.mlps == MlpOptimizerConfig(name="adam", lr=0.25, weight_decay=0.5)
     assert after.train.seed == 2, "the last one counts"
     assert after.train.model_copy(update={"seed": before.train.seed, "mlps": before.train.mlps}) == before.train
     assert (after.sample, after.prepare, after.baselines) == (before.sample, before.prepare, before.baselines)

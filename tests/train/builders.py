@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dlrm_core.data import Batch, Part
@@ -108,8 +109,8 @@ def torch_threads(count: int) -> Iterator[None]:
 class DoublePart(Part):
     """A part whose tensors are float64, so that two computations of the same thing agree to about 1e-15."""
 
-    def read(self, start: int, stop: int) -> Batch:
-        batch = super().read(start, stop)
+    def read(self, start: int, stop: int, order: NDArray[np.int64] | None = None) -> Batch:
+        batch = super().read(start, stop, order)
         return Batch(batch.numerical_BN.double(), batch.ids_BT, batch.label_B.double())
 
 

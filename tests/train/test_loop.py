@@ -286,3 +286,51 @@ def test_a_part_without_rows_ends(tmp_path):
         fit = Fit(build_model(config.model, parts.fit.spec, 1), config, shards, lambda _e: None, "train")
         with contextlib.suppress(KitError):
             fit.run(empty, None, 3)
+
+
+def rows_of_epochs(data: Path, **changes: Any) -> list[list[tuple[float, ...]]]:
+    """The numericals of each row that a fit of two epochs trained on, in order, by epoch."""
+    part, seen = open_training_parts(data).fit, []
+    config = tiny_config(epochs=2, **changes)
+    with Shards(deterministic=True, threads=1) as shards:
+        fit = Fit(build_model(config.model, part.spec, config.seed), config, shards, lambda _: None, "train")
+        per_epoch = math.ceil(len(part) / config.batch_size)
+        for batch in fit._batches(part, 2 * per_epoch):
+            seen += [tuple(row) for row in batch.numerical_BN.tolist()]
+    return [seen[: len(part)], seen[len(part) :]]
+
+
+def test_reshuffle_gives_each_epoch_an_order_of_its_own(tmp_path):
+    write_dataset(tmp_path)
+    on_disk = rows_of_epochs(tmp_path)[0]
+    first, second = rows_of_epochs(tmp_path, reshuffle=True)
+    assert sorted(first) == sorted(second) == sorted(on_disk)
+    assert on_disk != first != second
+    assert rows_of_epochs(tmp_path, reshuffle=True) == [first, second]
+    assert rows_of_epochs(tmp_path, reshuffle=True, seed=2)[0] != first
+    assert rows_of_epochs(tmp_path)[1] == on_disk
+
+
+def test_standardising_is_folded_into_the_first_layer(tmp_path):
+    """The model that is left takes plain numericals and says what the standardised one said."""
+    write_dataset(tmp_path)
+    parts, config = open_training_parts(tmp_path), tiny_config(standardize=True)
+    model = build_model(config.model, parts.fit.spec, config.seed)
+    told = []
+    with Shards(deterministic=True, threads=1) as shards:
+        fit = Fit(model, config, shards, lambda event: told.append(event.log_loss), "train")
+        fit.run(parts.fit, parts.stop, 4)
+        assert model.numerical_mean_N is None
+        after = log_loss(parts.stop.labels(), predict(model, parts.stop, 50, shards))
+    assert after == pytest.approx(told[-1], abs=1e-6)
+    plain = Watched(tmp_path, tiny_config(), 4)
+    assert not torch.allclose(plain.model.bottom[0].weight, model.bottom[0].weight)
+
+
+def test_mean_and_deviation_are_numpys(tmp_path):
+    write_dataset(tmp_path)
+    part = open_training_parts(tmp_path).fit
+    mean, deviation = loop._mean_and_deviation(part, 64)
+    numerical = part.columns()[0].astype("f8")
+    assert mean.numpy() == pytest.approx(numerical.mean(0), rel=1e-6)
+    assert deviation.numpy() == pytest.approx(numerical.std(0), rel=1e-6)

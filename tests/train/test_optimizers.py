@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlrm_core.schema.config import OptimizerConfig, TableOptimizerConfig
+from dlrm_core.schema.config import MlpOptimizerConfig, TableOptimizerConfig
 from dlrm_core.train.optimizers import TableOptimizer, build_mlp_optimizer
 from tests.train.builders import rms
 
@@ -128,7 +128,7 @@ def test_mlps_as_the_formulas(name, decay):
     start = torch.randn(5, 4, generator=generator, dtype=torch.float64)
     gradients = torch.randn(STEPS, 5, 4, generator=generator, dtype=torch.float64)
     parameter = nn.Parameter(start.clone())
-    optimizer = build_mlp_optimizer(OptimizerConfig(name=name, lr=99.0, weight_decay=decay), [parameter])
+    optimizer = build_mlp_optimizer(MlpOptimizerConfig(name=name, lr=99.0, weight_decay=decay), [parameter])
     weight, mean, square = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
     for t, (raw, lr) in enumerate(zip(gradients, RATES, strict=True), 1):
         for group in optimizer.param_groups:
@@ -145,3 +145,24 @@ def test_mlps_as_the_formulas(name, decay):
             mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
             weight = weight - lr * (mean / (1 - 0.9**t)) / ((square / (1 - 0.999**t)).sqrt() + 1e-8)
     torch.testing.assert_close(parameter.detach(), weight, rtol=1e-12, atol=1e-12)
+
+
+def test_decoupled_decay_shrinks_weights_but_not_biases():
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(5, 4, generator=generator, dtype=torch.float64), torch.ones(5, dtype=torch.float64)]
+    gradients = [torch.randn(5, 4, generator=generator, dtype=torch.float64), torch.zeros(5, dtype=torch.float64)]
+    found = []
+    for decay in (0.5, 0.0):
+        parameters = [nn.Parameter(tensor.clone()) for tensor in start]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient.clone()
+        build_mlp_optimizer(MlpOptimizerConfig(name="adam", lr=0.1, decoupled_decay=decay), parameters).step()
+        found.append([parameter.detach() for parameter in parameters])
+    torch.testing.assert_close(found[0][0], found[1][0] - 0.1 * 0.5 * start[0], rtol=1e-12, atol=1e-12)
+    assert found[0][1].equal(found[1][1])
+
+
+@pytest.mark.parametrize("changes", [{"name": "sgd"}, {"name": "adam", "weight_decay": 0.1}])
+def test_decoupled_decay_belongs_to_adam_alone(changes):
+    with pytest.raises(ValueError, match="decoupled_decay needs name adam"):
+        MlpOptimizerConfig(lr=0.1, decoupled_decay=0.5, **changes)

@@ -46,8 +46,10 @@ def configurations() -> dict[str, Any]:
     }
     mixed = {
         "model": MODEL | {"dropout": 0.1},
-        "mlps": {"name": "adam", "lr": 0.01, "weight_decay": 1e-4},
-        "tables": {"name": "adagrad", "lr": 0.05, "weight_decay": 1e-4},
+        "mlps": {"name": "adam", "lr": 0.01, "decoupled_decay": 0.5},
+        "tables": {"name": "adagrad", "lr": 0.05, "weight_decay": 1e-4, "dense_decay": 1e-3},
+        "reshuffle": True,
+        "standardize": True,
         "average_decay": 0.9,
     }
     asked = {"sgd": {}, "adam and adagrad": mixed}
