@@ -6,6 +6,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,23 @@ def _missing_cudf() -> str | None:
     return None if required or made.is_file() else "no .venv-cudf; `make cudf-check` makes it (3 GB)"
 
 
+def _missing_spark() -> str | None:
+    from data_prep.engines.spark_settings import INSTALL, java_home
+
+    if find_spec("pyspark") is None:
+        return f"no PySpark; {INSTALL}"
+    try:
+        java_home()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "gpu": _missing_gpu,
     "real_data": lambda: None if real_sample().is_file() else "no real Criteo sample; name one with DLRM_REAL_SAMPLE",
     "cudf": _missing_cudf,
+    "spark": _missing_spark,
     "browser": lambda: None if shutil.which("chromium") else "no chromium on PATH",
 }
 

@@ -49,7 +49,7 @@ def frequency_limits(text: str) -> dict[str, Any]:
     """
     fields: dict[str, Any] = {"column_limits": {}}
     for piece in text.split(","):
-        match = re.fullmatch(r"(?:(\w+):)?(-?\d+)", piece.strip())
+        match = re.fullmatch(r"(?:(.+):)?(-?\d+)", piece.strip())
         if match is None or (match[1] is None and "frequency_limit" in fields) or match[1] in fields["column_limits"]:
             raise KitError(
                 f"--frequency-limit {text}: one number, and COLUMN:NUMBER pairs, are needed, for example 15,C3:5"
@@ -61,21 +61,21 @@ def frequency_limits(text: str) -> dict[str, Any]:
     return fields
 
 
-def spark_options(master: str | None, partitions: str | None, conf: Sequence[Sequence[str]]) -> dict[str, str]:
-    """Options of the Spark engine that were given.
+def engine_options(groups: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Options of an engine from NAME=VALUE texts; the engine knows which there are.
 
-    >>> spark_options("local[2]", None, [["spark.executor.memory=2g"]])
+    >>> engine_options([["master=local[2]"], ["spark.executor.memory=2g"]])
     {'master': 'local[2]', 'spark.executor.memory': '2g'}
 
     Raises
     ------
     KitError
-        If a piece of `conf` is no setting of Spark.
+        If a piece has another form.
     """
-    options = {name: value for name, value in (("master", master), ("partitions", partitions)) if value is not None}
-    for piece in (piece for group in conf for piece in group):
-        key, equals, value = piece.partition("=")
-        if not (key.startswith("spark.") and equals):
-            raise KitError(f"--spark-conf {piece}: a setting spark.KEY=VALUE is needed")
-        options[key] = value
+    options = {}
+    for piece in (piece for group in groups for piece in group):
+        name, equals, value = piece.partition("=")
+        if not (name and equals):
+            raise KitError(f"--engine-option {piece}: NAME=VALUE is needed, for example master=local[2]")
+        options[name] = value
     return options

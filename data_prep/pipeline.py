@@ -257,7 +257,7 @@ def _count(job: Job, read: Input) -> Vocabularies:
             folder,
             count,
         )
-        vocabularies[column] = pl.read_parquet(path)
+        vocabularies[column] = pl.read_parquet(path, glob=False)
         job.progress("count: columns", number + 1, len(job.engine.columns.categorical))
     _check_memory(job, vocabularies)
     return vocabularies

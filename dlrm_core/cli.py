@@ -135,17 +135,19 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--vocabulary", choices=["train", "all"], default="train", help="files that ids are counted in"
     )
     command.add_argument(
-        "--engine", choices=["polars", "spark"], default="polars", help="what runs the preprocessing definition"
+        "--engine",
+        choices=["polars", "spark", "cudf", "dask-cuda"],
+        default="polars",
+        help="what runs the preprocessing definition; every one makes the same bytes",
     )
-    command.add_argument("--spark-master", metavar="URL", help="Spark's master, local[*] if not given")
-    command.add_argument("--spark-partitions", metavar="N", help="partitions of a file and of a shuffle")
     command.add_argument(
-        "--spark-conf",
+        "--engine-option",
+        dest="engine_options",
         action="append",
         default=[],
         nargs="+",
-        metavar="key=value",
-        help="settings for Spark, for example spark.plugins=com.nvidia.spark.SQLPlugin",
+        metavar="NAME=VALUE",
+        help="spark: master=URL, partitions=N, spark.KEY=VALUE; cudf: fallback=raise|cpu; dask-cuda: scheduler=ADDRESS",
     )
     command.add_argument(
         "--dry-run", action="store_true", help="only say what would be read, written and needed, and for how long"
@@ -214,7 +216,9 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder; samples lie in it too")
     command.add_argument("--rows", type=int, nargs="+", default=[2_000_000], help="rows of the samples")
     command.add_argument("--rounds", type=int, default=3, help="measurements of each")
-    command.add_argument("--engine", choices=["polars"], default="polars", help="what runs the definition")
+    command.add_argument(
+        "--engine", choices=["polars", "spark", "cudf", "dask-cuda"], default="polars", help="what runs the definition"
+    )
     command.add_argument("--memory", default="4GB", metavar="SIZE", help="as of `dlrm prepare`")
     command.set_defaults(function=_bench_prepare)
 
@@ -283,7 +287,7 @@ def _spec(arguments: Arguments) -> None:
 
 
 def _prepare(arguments: Arguments) -> None:
-    from data_prep.options import frequency_limits, size_bytes, spark_options
+    from data_prep.options import engine_options, frequency_limits, size_bytes
     from data_prep.prepare import dry_run, prepare
     from dlrm_core.console import ConsoleProgress
     from dlrm_core.schema.dataset import Preparation
@@ -303,7 +307,7 @@ def _prepare(arguments: Arguments) -> None:
         "out": arguments.out,
         "preparation": preparation,
         "engine": arguments.engine,
-        "engine_options": spark_options(arguments.spark_master, arguments.spark_partitions, arguments.spark_conf),
+        "engine_options": engine_options(arguments.engine_options),
         "memory_bytes": size_bytes(arguments.memory),
     }
     if arguments.dry_run:

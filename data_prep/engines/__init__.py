@@ -53,7 +53,7 @@ def _spark(memory_bytes: int, options: Mapping[str, str]) -> Engine:
         )
     partitions = options.get("partitions")
     if partitions is not None and not (partitions.isdecimal() and int(partitions) > 0):
-        raise KitError(f"--spark-partitions {partitions}: a number from 1 on is needed")
+        raise KitError(f"--engine-option partitions={partitions}: a number from 1 on is needed")
     return SparkEngine(
         memory_bytes,
         master=options.get("master", "local[*]"),

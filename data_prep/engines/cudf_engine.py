@@ -47,7 +47,7 @@ class CudfEngine(PolarsEngine):
 
     def scan(self, path: Path) -> pl.LazyFrame:
         """A block of codes that was kept."""
-        return pl.scan_parquet(path)
+        return pl.scan_parquet(path, glob=False)
 
     def collect(self, frames: Sequence[pl.LazyFrame]) -> list[pl.DataFrame]:
         """Run queries of the definition on the GPU."""

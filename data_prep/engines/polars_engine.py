@@ -47,7 +47,7 @@ class PolarsEngine:
 
     def scan(self, path: Path) -> pl.LazyFrame:
         """A block of codes that was kept."""
-        return pl.scan_ipc(path)
+        return pl.scan_ipc(path, glob=False)
 
     def collect(self, frames: Sequence[pl.LazyFrame]) -> list[pl.DataFrame]:
         """Run queries of the definition."""
@@ -74,7 +74,7 @@ class PolarsEngine:
 
     def frequent(self, parts: Sequence[Rows], column: str, limit: int) -> pl.DataFrame:
         """Count in as many ranges of values as memory asks for."""
-        codes = pl.concat([self._column(part, column) for part in parts if len(part)])
+        codes = self.joined([self._column(part, column) for part in parts if len(part)])
         frames = []
         for low, high in self.ranges(codes, column, sum(map(len, parts))):
             some = codes if (low, high) == (0, 1 << 32) else codes.filter(pl.col(column).is_between(low, high - 1))
@@ -89,11 +89,30 @@ class PolarsEngine:
         numerical = [definition.transform_numerical(c, transform) for c in self.columns.numerical]
         for path, first, last in self._blocks(part):
             codes = self.scan(path).slice(first, last - first)
-            frame = nw.from_native(codes.with_row_index(definition.ROW))
+            frame = nw.from_native(codes.with_row_index(self._row))
             plain = frame.select(self.columns.label, *numerical).to_native()
-            columns = [_encoded(frame, c, vocabularies[c]) for c in self.columns.categorical]
+            columns = [self.encode_column(frame, c, vocabularies[c]) for c in self.columns.categorical]
             made, *ids = self.collect([plain, *columns])
             yield made.hstack([column.to_series() for column in ids])
+
+    def joined(self, frames: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+        """One column of several files, one after the other."""
+        return pl.concat(frames)
+
+    @property
+    def _row(self) -> str:
+        """A name for the row number that no column has."""
+        name = definition.ROW
+        while name in (self.columns.label, *self.columns.numerical, *self.columns.categorical):
+            name += "_"
+        return name
+
+    def encode_column(self, frame: nw.LazyFrame, column: str, vocabulary: pl.DataFrame) -> pl.LazyFrame:
+        """One column as ids, in input order."""
+        known = nw.from_native(vocabulary.lazy())
+        return (
+            definition.encode(frame.select(self._row, column), column, known).sort(self._row).select(column).to_native()
+        )
 
     def _column(self, part: Rows, column: str) -> pl.LazyFrame:
         blocks = [self.scan(path).select(column).slice(first, last - first) for path, first, last in self._blocks(part)]
@@ -116,8 +135,3 @@ class PolarsEngine:
             first, last = max(part.start - start, 0), min(part.stop, stop) - start
             if first < last:
                 yield path, first, last
-
-
-def _encoded(frame: nw.LazyFrame, column: str, vocabulary: pl.DataFrame) -> pl.LazyFrame:
-    ids = definition.encode(frame.select(definition.ROW, column), column, nw.from_native(vocabulary.lazy()))
-    return ids.sort(definition.ROW).select(column).to_native()

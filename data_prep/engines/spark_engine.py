@@ -18,7 +18,7 @@ RAPIDS Accelerator
     spark.executor.resource.gpu.discoveryScript, spark.worker.resource.gpu.amount and
     spark.worker.resource.gpu.discoveryScript  on a standalone cluster
 
-This has not run on a GPU. Ids cannot differ there; a number could only if its logarithm were wrong by 2e-13, since none
+This has not run on a GPU. Ids cannot differ there; a number could only if its logarithm were wrong by 1.9e-13, since none
 lies nearer to the edge between two float16 values.
 """
 
@@ -135,6 +135,8 @@ class SparkEngine:
         self, part: Rows, vocabularies: Mapping[str, pl.DataFrame], transform: NumericalTransform
     ) -> Iterator[pl.DataFrame]:
         """Groups of columns, each written by a query of its own and put side by side here."""
+        if not len(part):
+            return
         folder = part.folder.with_name(f"{part.folder.name}-encoded-{part.start}-{part.stop}")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -146,7 +148,8 @@ class SparkEngine:
             for start in range(part.start, part.stop, PIECE_ROWS):
                 rows = range(start, min(start + PIECE_ROWS, part.stop))
                 piece = (start - part.start) // PIECE_ROWS
-                yield pl.concat([_piece(target, piece, rows) for target in made], how="horizontal")
+                first, *others = [_piece(target, piece, rows) for target in made]
+                yield first.hstack([column for frame in others for column in frame])
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -209,6 +212,7 @@ class SparkEngine:
         wanted = self._partitions or max(session.sparkContext.defaultParallelism, -(-size // SPLIT_BYTES))
         session.conf.set("spark.sql.files.maxPartitionBytes", str(-(-size // wanted)))
         session.conf.set("spark.sql.files.openCostInBytes", str(1 << 40))
+        session.conf.set("spark.sql.shuffle.partitions", "1")  # only a count a partition is shuffled
         return session.read.text(hadoop_path(link), lineSep="\n")
 
     def _expect(self, rows: int) -> None:
@@ -236,7 +240,7 @@ def _open(master: str, chosen: Mapping[str, str]) -> "SparkSession":
     active = SparkSession.getActiveSession()
     if active is not None and active.sparkContext.master != master:
         raise KitError(
-            f"--spark-master {master}: this process has a Spark session on {active.sparkContext.master} already; stop it first"
+            f"--engine-option master={master}: this process has a Spark session on {active.sparkContext.master} already; stop it first"
         )
     builder = SparkSession.builder.master(master).appName("dlrm prepare")
     for key, value in chosen.items():
@@ -247,8 +251,8 @@ def _open(master: str, chosen: Mapping[str, str]) -> "SparkSession":
         except Exception as error:  # of Py4J's many kinds
             said = str(error).strip().splitlines() or [type(error).__name__]
             raise KitError(
-                f"--spark-master {master}: no Spark session could be opened ({said[-1]}); look at Spark's messages above, "
-                "the master's address and the settings given with --spark-conf"
+                f"--engine-option master={master}: no Spark session could be opened ({said[-1]}); look at Spark's messages above, "
+                "the master's address and the settings spark.*"
             ) from error
     session.sparkContext.setLogLevel("ERROR")
     return session

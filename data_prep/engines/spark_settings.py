@@ -15,6 +15,7 @@ DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.maxResultSize": "0",
     "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.hugeMethodLimit": "8000",  # the JVM never compiles a longer method; Spark splits it then
 }
 FIXED = {  # what the results, or the engine's own choices, rest on
     "spark.sql.ansi.enabled": "false",

@@ -70,10 +70,10 @@ def numbered(first_rows: Sequence[int]) -> list[str]:
 
 def checked_codes() -> list[str]:
     """Row number, whether the row is as the format asks, and the codes, from what :func:`numbered` gives."""
-    integers = {name: f"try_cast(fields[{i}] as int)" for i, name in enumerate(NUMERICAL, start=1)}
+    integers = {name: f"cast(fields[{i}] as int)" for i, name in enumerate(NUMERICAL, start=1)}
     fit = [f"(fields[{i}] = '' or {integers[name]} is not null)" for i, name in enumerate(NUMERICAL, start=1)]
     sound = f"value rlike r'{LINE}' and {' and '.join(fit)}"
-    codes = {LABEL: "try_cast(fields[0] as tinyint)"} | integers
+    codes = {LABEL: "cast(fields[0] as tinyint)"} | integers
     codes |= {
         name: f"cast(conv(nullif(fields[{i}], ''), 16, 10) as bigint)" for i, name in enumerate(CATEGORICAL, start=14)
     }

@@ -1,10 +1,13 @@
 """The Polars engine on tables of one's own instead of raw Criteo text."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import narwhals as nw
 import polars as pl
 
-from data_prep.engines.base import Columns, Parsed, Tell
+from data_prep import definition
+from data_prep.engines.base import Columns, Parsed, Rows, Tell
 from data_prep.engines.polars_engine import BYTES_PER_DISTINCT_VALUE, PolarsEngine
 from data_prep.table_reader import read_table
 from dlrm_core.schema.errors import KitError
@@ -13,7 +16,10 @@ from dlrm_core.schema.table import TableSpec
 
 
 class TableEngine(PolarsEngine):
-    """See :class:`data_prep.engines.base.Engine`; categories keep their own values, text or whole numbers."""
+    """See :class:`data_prep.engines.base.Engine`; categories keep their own values, text or whole numbers.
+
+    A file of a Parquet data set may hold nothing at all in a column, which then has no kind of its own.
+    """
 
     def __init__(self, memory_bytes: int, spec: TableSpec) -> None:
         super().__init__(memory_bytes)
@@ -32,6 +38,21 @@ class TableEngine(PolarsEngine):
             rows += piece.height
             tell(rows)
         return Parsed(rows, sha256_file(path), files)
+
+    def joined(self, frames: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+        """One column of several files, one after the other; nothing takes the kind of the others."""
+        return pl.concat(frames, how="vertical_relaxed")
+
+    def frequent(self, parts: Sequence[Rows], column: str, limit: int) -> pl.DataFrame:
+        """As :class:`PolarsEngine`; where no file holds anything, no text was frequent."""
+        frame = super().frequent(parts, column, limit)
+        return frame.cast({definition.VALUE: pl.String}) if frame[definition.VALUE].dtype == pl.Null else frame
+
+    def encode_column(self, frame: nw.LazyFrame, column: str, vocabulary: pl.DataFrame) -> pl.LazyFrame:
+        """As :class:`PolarsEngine`; nothing takes the kind of the vocabulary."""
+        kind = vocabulary[definition.VALUE].dtype
+        codes = frame.to_native().with_columns(pl.col(column).cast(kind, strict=False))
+        return super().encode_column(nw.from_native(codes), column, vocabulary)
 
     def ranges(self, codes: pl.LazyFrame, column: str, rows: int) -> list[tuple[int, int]]:
         """One: values of any kind have no ranges of equal size.

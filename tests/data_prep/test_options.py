@@ -1,6 +1,6 @@
 import pytest
 
-from data_prep.options import frequency_limits, size_bytes
+from data_prep.options import engine_options, frequency_limits, size_bytes
 from dlrm_core.schema.errors import KitError
 
 
@@ -26,3 +26,15 @@ def test_limits():
 def test_no_limits(text):
     with pytest.raises(KitError, match="--frequency-limit"):
         frequency_limits(text)
+
+
+def test_options_of_engines():
+    assert engine_options([]) == {}
+    given = engine_options([["spark.a=1=2", "spark.b="], ["spark.a=3", "master=local[2]"]])
+    assert given == {"spark.a": "3", "spark.b": "", "master": "local[2]"}
+
+
+@pytest.mark.parametrize("text", ["spark.a", "", "=1"])
+def test_no_options_of_engines(text):
+    with pytest.raises(KitError, match="--engine-option"):
+        engine_options([[text]])

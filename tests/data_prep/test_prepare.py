@@ -537,6 +537,15 @@ def test_strangers_files_in_the_output_folder_survive(tmp_path):
     assert notes.read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["a b", "[x]", "{y,z}*?", "é=1"])
+def test_folders_of_any_name(tmp_path, name):
+    place = tmp_path / name
+    place.mkdir()
+    path = write_raw(place / "day", SMALL["train"])
+    spec = prepare(train=[path], test=[path], out=place / "DATA", preparation=Preparation(frequency_limit=2))
+    assert read_dataset(place / "DATA") == spec
+
+
 def test_relative_output_folder_has_a_name(tmp_path, monkeypatch):
     good = write_raw(tmp_path / "good", GOOD)
     (tmp_path / "DATA").mkdir()
