@@ -36,9 +36,10 @@ def number_values(frequent: nw.DataFrame) -> nw.DataFrame:
 
 def encode(frame: Frame, column: str, vocabulary: Frame) -> Frame:
     """Replace `column` by its ids (int32); 0 where the value is missing or not in the vocabulary. Row order may change."""
-    renamed = vocabulary.rename({VALUE: column})
+    found = f"{ID} of {column}"  # a column of one's own may be called id
+    renamed = vocabulary.rename({VALUE: column, ID: found})
     joined = frame.join(renamed, on=column, how="left").drop(column)
-    return joined.with_columns(nw.col(ID).fill_null(0).cast(nw.Int32)).rename({ID: column})
+    return joined.with_columns(nw.col(found).fill_null(0).cast(nw.Int32)).rename({found: column})
 
 
 def transform_numerical(column: str, transform: NumericalTransform) -> nw.Expr:

@@ -11,6 +11,7 @@ from data_prep.engines import make_engine
 from data_prep.estimate import describe, estimate, measure
 from data_prep.pipeline import WORK, Files, Job, clean, run
 from data_prep.raw import CATEGORICAL
+from data_prep.table_reader import check_tables
 from dlrm_core.schema.dataset import SPLITS, DatasetSpec, Preparation
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import input_file, keep_apart, make_output_folder, sha256_bytes
@@ -81,7 +82,9 @@ class Request:
     @property
     def repeat(self) -> str:
         """The command that prepares the same again."""
-        named = [word for option, names in self.files.names().items() if names for word in (f"--{option}", *names)]
+        parts = self.files.names()
+        named = parts.pop("whole", [])  # without an option of its own
+        named += [word for option, names in parts.items() if names for word in (f"--{option}", *names)]
         columns = "".join(f",{column}:{limit}" for column, limit in self.preparation.column_limits.items())
         limits = (
             f"--frequency-limit {self.preparation.frequency_limit}{columns} --vocabulary {self.preparation.vocabulary}"
@@ -111,6 +114,8 @@ class Request:
         for path in self.files.all:
             input_file(path, "a CSV or Parquet file" if self.table else "a raw Criteo file")
         keep_apart(self.files.all, self.out)
+        if self.table is not None:
+            check_tables(self.files.all, self.table)
         _refuse_strangers(self.out)
 
     def _check_parts(self) -> None:
@@ -123,7 +128,9 @@ class Request:
                 "--halve names the file that makes the test and validation parts; leave out --test and --validation"
             )
         if not self.train and not self.whole:
-            raise KitError("no train files; name at least one with --train")
+            raise KitError(
+                "no train files; name at least one with --train, or give files to be split, without an option"
+            )
         if not self.test and self.halve is None and not self.whole:
             raise KitError("no test files; name at least one with --test, or one for test and validation with --halve")
 

@@ -111,6 +111,19 @@ class Train(_Parameters):
         return load_preset(self.preset, changes), changes
 
 
+class OwnData(_Parameters):
+    """10_your_own_data."""
+
+    table: str = ""
+    label: str = ""
+
+    @field_validator("table", "label", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        """A column may be called 7, which papermill's command line gives as a number."""
+        return str(value) if type(value) in (int, float) else value
+
+
 class Report(_Parameters):
     """09_report."""
 
@@ -122,6 +135,7 @@ SCHEMAS: dict[str, type[_Parameters]] = {
     "01_prepare_data": PrepareData,
     "02_model_by_hand": ModelByHand,
     "04_train": Train,
+    "10_your_own_data": OwnData,  # before the report, which shows its data set too
     "09_report": Report,
 }
 

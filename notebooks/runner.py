@@ -141,9 +141,11 @@ def _key(notebook: str, source: Path, parameters: dict[str, Any], folder: Path) 
 def _inputs(notebook: str, parameters: dict[str, Any]) -> list[str]:
     if notebook == "01_prepare_data":
         return [str(Path(name).resolve()) for name in parameters["train"] + parameters["test"]]
+    if notebook == "10_your_own_data":
+        return [str(Path(name).resolve()) for name in [parameters.get("table", "")] if name]
     return {
         "04_train": ["data/dataset.json"],
-        "09_report": ["stages/01_prepare_data.json", "stages/04_train.json"],
+        "09_report": [f"stages/{name}.json" for name in ("01_prepare_data", "04_train", "10_your_own_data")],
     }.get(notebook, [])
 
 

@@ -66,7 +66,9 @@ def raw_entries(group: Group, collection: Collection) -> list[Entry]:
 
 
 def make_lines(group: Group, raw: list[Entry]) -> list[str]:
-    """`make reproduce ...` for each DLRM run, once each."""
+    """`make reproduce ...` for each DLRM run, once each; none for a table of one's own, which is not raw Criteo text."""
+    if any("table" in entry.record.config for entry in group.entries if entry.record.command == "prepare"):
+        return []
     own = _own_files(group, raw)
     lines: dict[str, None] = {}
     for variant in group.variants:

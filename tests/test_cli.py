@@ -152,10 +152,76 @@ def test_presets_of_the_kit_are_whole(work):
         assert preset.train.deterministic is True
 
 
+def write_hotels(path: Path, rows: int = 700) -> Path:
+    """A table with columns of other names and number; price and city carry a signal."""
+    generator = np.random.default_rng(5)
+    lines = ["session;city;stars;price;clicked"]
+    for i in range(rows):
+        city, price = generator.integers(0, 5), generator.lognormal(4, 0.5)
+        click = generator.random() < 1 / (1 + np.exp(0.05 * (price - 60) - (1.5 if city % 2 else -1.5)))
+        lines.append(f"s{i};{'' if i % 20 == 0 else f'Zürich {city}'};{i % 5};{price:.2f};{int(click)}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_table_of_ones_own_to_a_scored_model(tmp_path, capsys, refused):
+    table, spec = write_hotels(tmp_path / "my.csv"), tmp_path / "my.yaml"
+    assert cli.main(["spec", str(table), "--out", str(spec)]) == 0
+    out = capsys.readouterr().out
+    assert [line.split(":")[0] for line in out.splitlines()[:5]] == ["city", "stars", "price", "clicked", "session"]
+    assert "clicked: label\n" in out
+    assert "session: left out, holds another value in every row" in out
+    assert f"dlrm prepare --spec {spec} {table} --out DATA" in out
+    assert cli.main(["spec", str(table), "--label", "clicked", "--separator", ";", "--out", str(spec)]) == 0
+    spec.write_text(spec.read_text().replace("transform: none", "transform: log_x_plus_3_missing_0"))
+    assert "is there already" in refused("spec", table, "--out", spec)
+    argv = [
+        "prepare",
+        "--spec",
+        str(spec),
+        str(table),
+        "--out",
+        str(tmp_path / "DATA"),
+        "--frequency-limit",
+        "2,stars:3",
+    ]
+    assert cli.main(argv) == 0
+    record = read_record(tmp_path / "DATA")
+    assert record.config["numerical_transform"] == "log_x_plus_3_missing_0"
+    assert record.config["column_limits"] == {"stars": 3}
+    assert {m.split: m.value for m in record.metrics} == {"train": 600, "validation": 0, "test": 100}
+    changes = ["epochs=40", "batch_size=64", "schedule.decay_start_step=null"]
+    assert cli.main(["train", *train_arguments(tmp_path, preset="tiny"), "--set", *changes]) == 0
+    assert cli.main(["evaluate", "--run", str(tmp_path / "RUN"), "--data", str(tmp_path / "DATA")]) == 0
+    auc = read_record(tmp_path / "RUN").metric("auc", "test")
+    assert auc is not None
+    assert auc.value > 0.65
+    parts = ["prepare", "--spec", spec, "--train", table, "--test", table, "--out", tmp_path / "PARTS"]
+    assert cli.main([str(word) for word in parts]) == 0
+    spec.write_text(spec.read_text().replace("- price", "- prise"))
+    line = refused("prepare", "--spec", spec, table, "--out", tmp_path / "X")
+    assert "no column 'prise' (did you mean 'price'?)" in line
+    assert not (tmp_path / "X").exists()
+
+
+def test_raw_files_without_an_option_are_split(work, tmp_path, refused):
+    raw = [str(work / "train.tsv"), str(work / "test.tsv")]
+    assert cli.main(["prepare", *raw, "--out", str(tmp_path / "D"), "--frequency-limit", "2"]) == 0
+    record = read_record(tmp_path / "D")
+    assert {m.split: m.value for m in record.metrics} == {"train": 360, "validation": 0, "test": 60}
+    assert record.repeat == "dlrm prepare train.tsv test.tsv --out DATA --frequency-limit 2 --vocabulary train"
+    assert "files without --train or --test" in refused("prepare", raw[0], "--train", raw[1], "--out", tmp_path / "E")
+    assert "no train files" in refused("prepare", "--out", tmp_path / "E")
+    assert "no test files" in refused("prepare", "--train", raw[0], "--out", tmp_path / "E")
+    assert "no such file; `dlrm spec`" in refused("prepare", "--spec", "none.yaml", raw[0], "--out", tmp_path / "E")
+
+
 # How it is called
 
 
-@pytest.mark.parametrize("command", [[], ["sample"], ["prepare"], ["train"], ["evaluate"], ["baselines"], ["report"]])
+@pytest.mark.parametrize(
+    "command", [[], ["sample"], ["spec"], ["prepare"], ["train"], ["evaluate"], ["baselines"], ["report"]]
+)
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([*command, "--help"])

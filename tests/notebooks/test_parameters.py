@@ -75,6 +75,12 @@ def test_lists_come_as_lists_json_or_words():
         assert validate("01_prepare_data", {"train": given}).train == ["a", "b"]
 
 
+def test_a_column_may_be_called_by_a_number():
+    assert validate("10_your_own_data", {"table": "my.csv", "label": 7}).label == "7"
+    with pytest.raises(KitError, match="parameter 'table' is True"):
+        validate("10_your_own_data", {"table": True})
+
+
 def test_only_the_parameters_cell_and_what_was_injected_after_it_count():
     cells = ["import os", "seed: int = 7  # help", "x = 3\nprint(x)", "y = 5", "# Parameters\nsede = 3\n"]
     assert _assigned_names(cells, {"seed"}) == ["seed", "sede"]

@@ -85,7 +85,7 @@ def test_the_whole_pipeline_twice_and_with_another_seed(plan, capfd):
     capfd.readouterr()
 
     assert main(options) == 0
-    assert capfd.readouterr().err.count("done before") == 5
+    assert capfd.readouterr().err.count("done before") == 6
     assert snapshot(Path(plan.runs)) == first
 
     assert main([*options, "--set", "seed=2"]) == 0

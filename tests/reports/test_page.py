@@ -223,6 +223,17 @@ def test_how_to_repeat_it(runs):
     assert "make it so" in page_of(runs, repeat="make it so")
 
 
+def test_a_table_of_ones_own_is_not_made_again_by_make(runs):
+    runs.usual()
+    digest = runs.train(1).dataset_digest
+    runs.record(
+        "own", "prepare", "own", config={"table": {}}, dataset_digest=digest, repeat="dlrm prepare --spec SPEC a.csv"
+    )
+    page = text_of(page_of(runs))
+    assert "make reproduce PRESET" not in page
+    assert "dlrm prepare --spec SPEC a.csv" in page
+
+
 def test_gpus_are_named_where_a_record_names_them(runs):
     runs.usual()
     assert "Not run on a GPU" in page_of(runs)

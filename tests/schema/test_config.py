@@ -5,8 +5,8 @@ import yaml
 from pydantic import ValidationError
 
 from dlrm_core.schema.config import (
-    ModelConfig,
     MlpOptimizerConfig,
+    ModelConfig,
     ScheduleConfig,
     StoppingConfig,
     TrainConfig,
