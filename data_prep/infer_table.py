@@ -17,7 +17,7 @@ from dlrm_core.schema.table import TableSpec, is_separator, table_spec_text
 
 ROWS_LOOKED_AT = 100_000
 LARGE = (
-    1000.0  # from here on a difference of ratios says more than one of amounts, and float16 keeps no units from 2048 on
+    100.0  # a difference of ratios says more than one of amounts, and a raw number would dwarf the others in the MLP
 )
 SMALLEST_WITH_LOGARITHM = -2.0  # of ln(x + 3) above 0
 LARGEST_FLOAT16 = 65504.0

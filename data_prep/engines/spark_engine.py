@@ -240,7 +240,8 @@ def _open(master: str, chosen: Mapping[str, str]) -> "SparkSession":
     active = SparkSession.getActiveSession()
     if active is not None and active.sparkContext.master != master:
         raise KitError(
-            f"--engine-option master={master}: this process has a Spark session on {active.sparkContext.master} already; stop it first"
+            f"--engine-option master={master}: this process has a Spark session on {active.sparkContext.master} already; "
+            "stop it first"
         )
     builder = SparkSession.builder.master(master).appName("dlrm prepare")
     for key, value in chosen.items():
