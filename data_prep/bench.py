@@ -19,7 +19,7 @@ from dlrm_core.schema.record import Metric, RunRecord, Series, read_record, reco
 
 DAYS = 5
 STAGES = ("parse", "count", "encode", "write")
-GAUGE = "polars.scan_csv of the same files"
+GAUGE = "plain polars.scan_csv(...).collect() of the first day"
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,9 @@ def bench_prepare(
 
 def _round(files: list[Path], data: Path, rows: int, engine: str, memory: str) -> _Round:
     start = time.perf_counter()
-    pl.scan_csv(files, separator="\t", has_header=False).select(pl.all().null_count()).collect(engine="streaming")
-    gauge = rows / (time.perf_counter() - start)
+    read = pl.scan_csv(files[0], separator="\t", has_header=False).collect()
+    gauge = read.height / (time.perf_counter() - start)
+    del read
     options = ["--engine", engine, "--memory", memory, "--out", str(data)]
     words = [
         sys.executable,

