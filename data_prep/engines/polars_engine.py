@@ -40,7 +40,7 @@ class PolarsEngine:
 
     def __init__(self, memory_bytes: int, block_bytes: int = BLOCK_BYTES) -> None:
         self.count_bytes = memory_bytes // 4
-        self._encoded_rows = max(1, memory_bytes // 32 // CODE_ROW_BYTES)
+        self._encoded_rows = max(1, memory_bytes // 64 // CODE_ROW_BYTES)
         self._block_bytes = block_bytes
 
     def store(self, frame: pl.DataFrame, path: Path) -> None:
