@@ -86,10 +86,12 @@ class Request:
         named = parts.pop("whole", [])  # without an option of its own
         named += [word for option, names in parts.items() if names for word in (f"--{option}", *names)]
         columns = "".join(f",{column}:{limit}" for column, limit in self.preparation.column_limits.items())
-        limits = (
-            f"--frequency-limit {self.preparation.frequency_limit}{columns} --vocabulary {self.preparation.vocabulary}"
-        )
-        return f"dlrm prepare {'--spec SPEC ' if self.table else ''}{shlex.join(named)} --out DATA {limits}"
+        choices = [f"--frequency-limit {self.preparation.frequency_limit}{columns}"]
+        choices += [f"--vocabulary {self.preparation.vocabulary}"]
+        if self.preparation.numerical_transform != (self.table or Preparation()).numerical_transform:
+            choices.append(f"--numerical-transform {self.preparation.numerical_transform}")
+        spec = "--spec SPEC " if self.table else ""
+        return f"dlrm prepare {spec}{shlex.join(named)} --out DATA {' '.join(choices)}"
 
     def check(self) -> None:
         """Refuse what cannot be done, before anything is written.

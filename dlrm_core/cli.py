@@ -135,6 +135,11 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--vocabulary", choices=["train", "all"], default="train", help="files that ids are counted in"
     )
     command.add_argument(
+        "--numerical-transform",
+        choices=["log_x_plus_3_missing_0", "readme_missing_0_log_x_plus_2", "none"],
+        help="what the seed's code does (the default, or what a spec says), what its README says, or nothing",
+    )
+    command.add_argument(
         "--engine",
         choices=["polars", "spark", "cudf", "dask-cuda"],
         default="polars",
@@ -295,7 +300,8 @@ def _prepare(arguments: Arguments) -> None:
 
     table = read_table_spec(arguments.spec) if arguments.spec else None
     choices = frequency_limits(arguments.frequency_limit) | {"vocabulary": arguments.vocabulary}
-    choices |= {"numerical_transform": table.numerical_transform} if table else {}
+    transform = arguments.numerical_transform or (table.numerical_transform if table else None)
+    choices |= {"numerical_transform": transform} if transform else {}
     preparation = Preparation.from_dict(choices, source="--frequency-limit")
     asked: dict[str, Any] = {
         "whole": arguments.whole,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dlrm_core import cli
+from dlrm_core.schema.dataset import read_dataset
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.record import read_record
 
@@ -264,6 +265,14 @@ def test_options_of_the_issue(work, tmp_path):
     assert cli.main([*argv, "--frequency-limit", "3", "--vocabulary", "all", "--engine", "polars"]) == 0
     rows = {m.split: m.value for m in read_record(tmp_path / "D").metrics}
     assert rows == {"train": 600, "validation": 120, "test": 120}
+
+
+def test_the_transform_of_the_readme_by_name(work, tmp_path):
+    raw = str(work / "test.tsv")
+    argv = ["prepare", "--train", raw, "--test", raw, "--out", str(tmp_path / "D")]
+    assert cli.main([*argv, "--numerical-transform", "readme_missing_0_log_x_plus_2"]) == 0
+    assert read_dataset(tmp_path / "D").preparation.numerical_transform == "readme_missing_0_log_x_plus_2"
+    assert read_record(tmp_path / "D").repeat.endswith("--numerical-transform readme_missing_0_log_x_plus_2")
 
 
 # How it refuses
