@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.table import TableSpec, read_table_spec
 
 UNITS = {
     "": 1,
@@ -59,6 +61,18 @@ def frequency_limits(text: str) -> dict[str, Any]:
         else:
             fields["column_limits"][match[1]] = int(match[2])
     return fields
+
+
+def table_spec(name: str) -> TableSpec:
+    """A spec by its file, or by the name of one that comes with the kit (`data_prep/specs`).
+
+    Raises
+    ------
+    KitError
+        If there is none, or it does not fit the schema.
+    """
+    shipped = Path(__file__).with_name("specs") / f"{name}.yaml"
+    return read_table_spec(shipped if re.fullmatch(r"\w+", name) and shipped.is_file() else Path(name))
 
 
 def engine_options(groups: Sequence[Sequence[str]]) -> dict[str, str]:

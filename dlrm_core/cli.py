@@ -111,7 +111,9 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="files instead of --train and --test: the first 6/7 of all their rows are the training part, the rest the test part",
     )
     command.add_argument(
-        "--spec", type=Path, metavar="YAML", help="the files are CSV or Parquet with the columns that this spec names"
+        "--spec",
+        metavar="YAML",
+        help="the files are CSV or Parquet with the columns that this spec names; criteo_1tb comes with the kit",
     )
     command.add_argument("--train", type=Path, nargs="+", default=[], metavar="F", help="raw files to train on")
     command.add_argument(
@@ -292,13 +294,12 @@ def _spec(arguments: Arguments) -> None:
 
 
 def _prepare(arguments: Arguments) -> None:
-    from data_prep.options import engine_options, frequency_limits, size_bytes
+    from data_prep.options import engine_options, frequency_limits, size_bytes, table_spec
     from data_prep.prepare import dry_run, prepare
     from dlrm_core.console import ConsoleProgress
     from dlrm_core.schema.dataset import Preparation
-    from dlrm_core.schema.table import read_table_spec
 
-    table = read_table_spec(arguments.spec) if arguments.spec else None
+    table = table_spec(arguments.spec) if arguments.spec else None
     choices = frequency_limits(arguments.frequency_limit) | {"vocabulary": arguments.vocabulary}
     transform = arguments.numerical_transform or (table.numerical_transform if table else None)
     choices |= {"numerical_transform": transform} if transform else {}

@@ -8,11 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from data_prep.options import table_spec
 from data_prep.prepare import Request, prepare
 from dlrm_core.schema.dataset import Preparation, read_dataset
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.record import read_record
 from dlrm_core.schema.table import TableSpec
+from tests.conftest import random_rows, write_raw
 from tests.data_prep.engines.table_twin import twin_files
 
 # Columns have names that a query, a file name or a YAML could stumble over.
@@ -297,3 +299,26 @@ def test_files_come_with_or_without_options(tmp_path, table):
         Request(out=tmp_path / "D", whole=[path], train=[path], table=SPEC).check()
     with pytest.raises(KitError, match="no train files"):
         Request(out=tmp_path / "D", table=SPEC).check()
+
+
+def test_the_public_parquet_copy_gives_the_bytes_of_the_text_files(tmp_path):
+    rows = {"train": random_rows(300, seed=51), "test": random_rows(60, seed=52)}
+    text = {name: [write_raw(tmp_path / f"{name}.tsv", lines)] for name, lines in rows.items()}
+    names = [
+        "label",
+        *(f"integer_feature_{i}" for i in range(1, 14)),
+        *(f"categorical_feature_{i}" for i in range(1, 27)),
+    ]
+    parquet = {}
+    for name, lines in rows.items():
+        columns = zip(*(line.split("\t") for line in lines), strict=True)
+        frame = pl.DataFrame({n: [value or None for value in column] for n, column in zip(names, columns, strict=True)})
+        parquet[name] = [tmp_path / f"{name}.parquet"]
+        frame.with_columns(pl.col(names[:14]).cast(pl.Int32)).write_parquet(parquet[name][0])
+    preparation = Preparation(frequency_limit=2)
+    expected = prepare(**text, out=tmp_path / "text", preparation=preparation)
+    spec = table_spec("criteo_1tb")
+    assert spec.numerical_transform == preparation.numerical_transform
+    found = prepare(**parquet, out=tmp_path / "parquet", table=spec, preparation=preparation)
+    for name in ("train", "test"):
+        assert found.splits[name].digests == expected.splits[name].digests
