@@ -32,8 +32,12 @@ Logits = NDArray[np.float64]
 MAX_ITERATIONS = 500
 
 
-def run_baselines(*, data: Path, out: Path, config: BaselinesConfig, progress: Progress = silent) -> list[RunRecord]:
+def run_baselines(
+    *, data: Path, out: Path, config: BaselinesConfig, preset: str = "workshop", progress: Progress = silent
+) -> list[RunRecord]:
     """Fit and score every baseline; OUT gets one folder each, with `run.json` and the test predictions, and its own `run.json`.
+
+    `preset` says, for the records, where `config` came from.
 
     Raises
     ------
@@ -46,13 +50,14 @@ def run_baselines(*, data: Path, out: Path, config: BaselinesConfig, progress: P
         raise KitError(f"{data}: too few training rows to hold any back for tuning; at least 10 are needed")
     keep_off_dataset(out)
     make_output_folder(out)
+    repeat = f"dlrm baselines --data DATA --out DIR --preset {Path(preset).name}"
     fitters = {"constant": _constant, "logistic": _logistic, "trees": _trees}
     records = []
     with recording(
         out,
         "baselines",
         name="baselines",
-        repeat=_REPEAT,
+        repeat=repeat,
         config=config.model_dump(mode="json"),
         dataset_digest=test.spec.digest,
     ):
@@ -60,7 +65,7 @@ def run_baselines(*, data: Path, out: Path, config: BaselinesConfig, progress: P
         _check_classes(parts)
         for done, (name, fitter) in enumerate(fitters.items()):
             progress(f"baselines: {name}", done, len(fitters))
-            with _recorded(out / name, name, config, test) as recorder:
+            with _recorded(out / name, name, config, test, repeat) as recorder:
                 with recorder.timed("fit"):
                     logit_B, selection = fitter(parts, test, config)
                 _score(recorder, test, logit_B, selection)
@@ -83,17 +88,14 @@ def _check_classes(parts: TrainingParts) -> None:
             raise KitError(f"the click rate of the {what} is {rate:.0f}; rows of both classes are needed")
 
 
-_REPEAT = "dlrm baselines --data DATA --out DIR"
-
-
 @contextmanager
-def _recorded(folder: Path, name: str, config: BaselinesConfig, test: Part) -> Iterator[Recorder]:
+def _recorded(folder: Path, name: str, config: BaselinesConfig, test: Part, repeat: str) -> Iterator[Recorder]:
     settings = config.model_dump(mode="json")
     with recording(
         folder,
         "baselines",
         name=name,
-        repeat=_REPEAT,
+        repeat=repeat,
         config=settings,
         dataset_digest=test.spec.digest,
         seeds={"model": config.seed},

@@ -363,7 +363,8 @@ def _evaluate(arguments: Arguments) -> None:
     record = evaluate(run=arguments.run, data=arguments.data, split=arguments.split, progress=ConsoleProgress())
     for metric in record.metrics:
         if metric.split == arguments.split:
-            _say(f"{metric.split} {metric.name}: {metric.value:.6f} {metric.unit}")
+            unit = "" if metric.unit == "1" else f" {metric.unit}"
+            _say(f"{metric.split} {metric.name}: {metric.value:{',.0f' if metric.unit == 'rows' else '.6f'}}{unit}")
 
 
 def _baselines(arguments: Arguments) -> None:
@@ -373,7 +374,11 @@ def _baselines(arguments: Arguments) -> None:
 
     preset = load_preset(arguments.preset)
     for record in run_baselines(
-        data=arguments.data, out=arguments.out, config=preset.baselines, progress=ConsoleProgress()
+        data=arguments.data,
+        out=arguments.out,
+        config=preset.baselines,
+        preset=arguments.preset,
+        progress=ConsoleProgress(),
     ):
         auc, loss = record.metric("auc", "test"), record.metric("log_loss", "test")
         if auc and loss:

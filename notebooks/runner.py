@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dlrm_core.schema.config import load_preset
 from dlrm_core.schema.environment import source_digest
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import sha256_file, write_atomic
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = _plan(argv)
     start = time.monotonic()
     try:
+        load_preset(plan.preset, plan.overrides)  # what cannot work is refused before anything runs
         folder = validate(next(iter(SCHEMAS)), {"preset": plan.preset, "runs": plan.runs}).folder
         with only_process(folder / "stages"):
             for notebook in SCHEMAS:

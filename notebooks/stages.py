@@ -101,8 +101,8 @@ def ensure_data(folder: Path, preset: Preset, raw: Raw, progress: Progress = sil
     return data
 
 
-def ensure_baselines(folder: Path, data: Path, preset: Preset, progress: Progress = silent) -> Path:
-    """The baselines fitted on `data`, FOLDER/baselines, made if need be."""
+def ensure_baselines(folder: Path, data: Path, name: str, preset: Preset, progress: Progress = silent) -> Path:
+    """The baselines of the preset called `name`, fitted on `data`, FOLDER/baselines, made if need be."""
     from dlrm_core.baselines import run_baselines
 
     out = folder / "baselines"
@@ -113,7 +113,7 @@ def ensure_baselines(folder: Path, data: Path, preset: Preset, progress: Progres
         Marker(folder, "baselines"),
         key,
         out,
-        lambda: run_baselines(data=data, out=out, config=preset.baselines, progress=progress),
+        lambda: run_baselines(data=data, out=out, config=preset.baselines, preset=name, progress=progress),
     )
     return out
 

@@ -70,12 +70,17 @@ def thinned(label: str, series: Series, digits: int = 5) -> list[list[str]]:
 
 
 def shortened(name: str) -> str:
-    """A name that fits into a figure; its beginning and its end, where the seed stands, are kept.
+    """A name that fits into a figure: whole parts between commas, the first ones and the last, where the seed stands.
 
-    >>> len(shortened("a long name, " * 9))
-    48
+    >>> shortened("DLRM, preset tiny, epochs=24, standardize=true, schedule.decay_steps=396, seed 3")
+    'DLRM, preset tiny, epochs=24, …, seed 3'
     """
-    return name if len(name) <= MAX_LETTERS else f"{name[:27]} … {name[27 + 3 - MAX_LETTERS :]}"
+    parts = name.split(", ")
+    kept = len(parts) - 1
+    while len(name) > MAX_LETTERS and kept > 1:
+        kept -= 1
+        name = ", ".join([*parts[:kept], "…", parts[-1]])
+    return name
 
 
 def panels(rows: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:

@@ -72,7 +72,7 @@ class Group:
 
 
 def group(collection: Collection) -> list[Group]:
-    """One group for each data set that a model record names, the largest first; what is amiss is added to the collection's problems."""
+    """One group for each data set that a model record names, the largest first; adds what is amiss to the problems."""
     digests = {e.record.dataset_digest for e in collection.entries if e.record.command in MODEL_COMMANDS}
     rows = {found.spec.digest: found.spec.splits["train"].rows for found in collection.datasets}
     order = sorted(digests, key=lambda digest: (digest not in rows, -rows.get(digest or "", 0), digest or "~"))

@@ -3,6 +3,7 @@
 from importlib import resources
 from pathlib import Path
 
+from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import make_output_folder, write_atomic
 from reports.collect import Collection, collect
 from reports.grouping import Group, group
@@ -33,8 +34,12 @@ def build_report(runs: Path, html: Path, *, repeat: str = "") -> Path:
     Raises
     ------
     KitError
-        If `runs` holds no record of a model, or the folder of `html` cannot be written.
+        If `runs` holds no record of a model, or `html` is a folder or cannot be written.
     """
+    if html.is_dir():
+        raise KitError(
+            f"{html}: is a folder, an HTML file is to be written; name a file in it, for example {html / 'index.html'}"
+        )
     collection = collect(runs)
     page = _page(collection, group(collection), repeat)
     make_output_folder(html.parent)

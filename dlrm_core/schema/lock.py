@@ -25,7 +25,8 @@ def only_process(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             handle.seek(0)
             raise KitError(
-                f"{folder.parent}: process {handle.read().strip() or 'unknown'} is writing there; wait for it or name another --out"
+                f"{folder.parent}: process {handle.read().strip() or 'unknown'} is writing there; wait for it, or use another "
+                "folder"
             ) from None
         handle.truncate(0)
         handle.write(f"{os.getpid()}\n")

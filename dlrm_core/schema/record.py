@@ -154,4 +154,4 @@ def without_folders(text: str) -> str:
     """
     for place in {str(Path.cwd()), str(Path.home())} - {"/"}:
         text = text.replace(f"{place}/", "")
-    return re.sub(r"(?<![\w.~-])/(?:[^/\s:;,'\"()]+/)+(?=[^/\s])", "", text)
+    return re.sub(r"(?<![\w.~:/-])/(?:[^/\s:;,'\"()]+/)+(?=[^/\s])", "", text)
