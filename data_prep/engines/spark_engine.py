@@ -18,8 +18,8 @@ RAPIDS Accelerator
     spark.executor.resource.gpu.discoveryScript, spark.worker.resource.gpu.amount and
     spark.worker.resource.gpu.discoveryScript  on a standalone cluster
 
-This has not run on a GPU. Ids cannot differ there; a number could only if its logarithm were wrong by 1.9e-13, since none
-lies nearer to the edge between two float16 values.
+This has not run on a GPU; compare the names with that page first. Ids cannot differ there; a number could only if its
+logarithm were wrong by 1.9e-13, since none lies nearer to the edge between two float16 values.
 """
 
 import shutil
