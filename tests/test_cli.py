@@ -384,7 +384,7 @@ def test_interrupt_is_130(monkeypatch, capsys, work):
     def interrupt(_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_evaluate", interrupt)
+    monkeypatch.setattr(cli.models, "_evaluate", interrupt)
     assert cli.main(["evaluate", "--run", "x", "--data", "y"]) == 130
     assert capsys.readouterr().err == "dlrm evaluate: interrupted\n"
 
@@ -393,6 +393,6 @@ def test_our_own_defects_keep_their_traceback(monkeypatch):
     def fail(_arguments: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(cli, "_evaluate", fail)
+    monkeypatch.setattr(cli.models, "_evaluate", fail)
     with pytest.raises(ZeroDivisionError):
         cli.main(["evaluate", "--run", "x", "--data", "y"])

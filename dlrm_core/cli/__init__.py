@@ -1,0 +1,43 @@
+"""The command line: `dlrm COMMAND`, the same as `python -m dlrm_core.cli COMMAND`.
+
+Exit codes: 0 done, 1 refused or failed with a reason, 2 wrong usage, 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from dlrm_core.cli import bench, models, raw, report
+from dlrm_core.schema.errors import KitError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.function(arguments)
+    except KitError as error:
+        if arguments.debug:
+            raise
+        sys.stderr.write(f"dlrm {arguments.command}: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write(f"dlrm {arguments.command}: interrupted\n")
+        return 130
+    return 0
+
+
+def entry_point() -> None:
+    """Console script."""
+    sys.exit(main())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dlrm", description="Reproduce NVIDIA's DLRM for PyTorch: data, training, report."
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for room in (raw, models, report, bench):
+        room.add_commands(commands)
+    return parser

@@ -1,0 +1,106 @@
+"""Commands on prepared data: train, evaluate, baselines."""
+
+import argparse
+from pathlib import Path
+
+from dlrm_core.cli.common import Arguments, Commands, add_command, say
+
+
+def add_commands(commands: Commands) -> None:
+    """Declare the commands of this room."""
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_baselines(commands)
+
+
+def _add_train(commands: Commands) -> None:
+    command = add_command(commands, "train", "Train a DLRM on a prepared data set.")
+    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
+    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="output folder")
+    _add_preset(command)
+    command.set_defaults(function=_train)
+
+
+def _add_evaluate(commands: Commands) -> None:
+    command = add_command(
+        commands, "evaluate", "Score a split with a trained model and record its metrics in RUN/run.json."
+    )
+    command.add_argument("--run", type=Path, required=True, metavar="RUN", help="folder of a finished training run")
+    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
+    command.add_argument("--split", choices=["train", "validation", "test"], default="test", help="part to score")
+    command.set_defaults(function=_evaluate)
+
+
+def _add_baselines(commands: Commands) -> None:
+    command = add_command(
+        commands, "baselines", "Fit constant click rate, logistic regression and boosted trees on the same rows."
+    )
+    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="output folder, one folder a baseline in it"
+    )
+    command.add_argument("--preset", default="workshop", help="preset whose tuning grid is used")
+    command.set_defaults(function=_baselines)
+
+
+def _add_preset(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--preset", required=True, metavar="NAME", help="a preset of the kit, or the path of a YAML")
+    command.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        nargs="+",
+        metavar="key.path=value",
+        help="change one training value, for example seed=3",
+    )
+
+
+def _train(arguments: Arguments) -> None:
+    from dlrm_core.console import ConsoleProgress
+    from dlrm_core.schema.config import load_preset
+    from dlrm_core.train.run import train
+
+    overrides = [override for group in arguments.overrides for override in group]
+    preset = load_preset(arguments.preset, overrides)
+    say(f"configuration: {preset.train.model_dump_json()}")
+    record = train(
+        data=arguments.data,
+        out=arguments.out,
+        config=preset.train,
+        preset=arguments.preset,
+        overrides=overrides,
+        listener=ConsoleProgress().train_event,
+    )
+    say(
+        f"trained in {record.timings_s['total']:.1f} s; next: dlrm evaluate --run {arguments.out} --data {arguments.data}"
+    )
+
+
+def _evaluate(arguments: Arguments) -> None:
+    from dlrm_core.console import ConsoleProgress
+    from dlrm_core.train.run import evaluate
+
+    record = evaluate(run=arguments.run, data=arguments.data, split=arguments.split, progress=ConsoleProgress())
+    for metric in record.metrics:
+        if metric.split == arguments.split:
+            unit = "" if metric.unit == "1" else f" {metric.unit}"
+            say(f"{metric.split} {metric.name}: {metric.value:{',.0f' if metric.unit == 'rows' else '.6f'}}{unit}")
+
+
+def _baselines(arguments: Arguments) -> None:
+    from dlrm_core.baselines import run_baselines
+    from dlrm_core.console import ConsoleProgress
+    from dlrm_core.schema.config import load_preset
+
+    preset = load_preset(arguments.preset)
+    for record in run_baselines(
+        data=arguments.data,
+        out=arguments.out,
+        config=preset.baselines,
+        preset=arguments.preset,
+        progress=ConsoleProgress(),
+    ):
+        auc, loss = record.metric("auc", "test"), record.metric("log_loss", "test")
+        if auc and loss:
+            say(f"{record.name}: test AUC {auc.value:.6f}, log loss {loss.value:.6f}")
