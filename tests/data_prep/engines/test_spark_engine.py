@@ -58,11 +58,13 @@ def spark():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A training file without a last end of line, and a gzip file whose name does not say so."""
+    """Training files without a last end of line, and gzip files whose names do not say so."""
     folder = tmp_path_factory.mktemp("raw")
-    train = write_raw(folder / "_day 0", random_rows(300, seed=1), last_end=False)
-    test = write_raw(folder / "day_1.gz", random_rows(40, seed=2)).rename(folder / "day_1")
-    return {"train": [train], "test": [test]}
+    rows = random_rows(300, seed=1)
+    train = write_raw(folder / "_day 0", rows[:230], last_end=False)
+    more = write_raw(folder / "day_1.gz", rows[230:]).rename(folder / "day_1")
+    test = write_raw(folder / "day_2.gz", random_rows(40, seed=2)).rename(folder / "day_2")
+    return {"train": [train, more], "test": [test]}
 
 
 def tree(folder):
@@ -72,11 +74,14 @@ def tree(folder):
     return made | {"dataset.json": json.loads(made["dataset.json"]) | {"engine": ""}}
 
 
-@pytest.fixture(scope="module")
-def wanted(files, tmp_path_factory):
-    out = tmp_path_factory.mktemp("polars") / "DATA"
+def made_by_polars(files, out):
     prepare(**files, out=out, preparation=Preparation(frequency_limit=LIMIT))
     return tree(out)
+
+
+@pytest.fixture(scope="module")
+def wanted(files, tmp_path_factory):
+    return made_by_polars(files, tmp_path_factory.mktemp("polars") / "DATA")
 
 
 def made_by_spark(files, out, **options):
@@ -325,15 +330,43 @@ def test_without_pyspark_or_java_the_command_that_installs_them_is_named(monkeyp
         spark_settings.java_home()
 
 
-# --- last, since it stops the local session: a process has one Spark context
+# --- last, since they stop the local session: a process has one Spark context
+
+CLUSTER = {"spark.executor.memory": "512m", "spark.cores.max": "2"}
+CLUSTER |= dict.fromkeys(("spark.driver.host", "spark.driver.bindAddress"), "127.0.0.1")
 
 
-def test_same_bytes_as_polars_on_a_standalone_cluster(files, wanted, tmp_path):
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """The URL of a master with two workers, and the folder that they work in."""
     stop_spark()
-    settings = {"spark.executor.memory": "512m", "spark.driver.host": "127.0.0.1"}
-    settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.cores.max": "2"}
-    with running_cluster(tmp_path) as url:
-        made = made_by_spark(files, tmp_path / "DATA", master=url, partitions=7, **settings)
+    folder = tmp_path_factory.mktemp("cluster")
+    with running_cluster(folder) as url:
+        yield url, folder
         stop_spark()
-    assert made == wanted
-    assert len(list(tmp_path.glob("work-*/app-*/*"))) == 2, "both workers ran executors"
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 7])
+def test_same_bytes_as_polars_on_a_standalone_cluster(files, wanted, cluster, tmp_path, partitions):
+    url, folder = cluster
+    assert made_by_spark(files, tmp_path / "DATA", master=url, partitions=partitions, **CLUSTER) == wanted
+    assert len(list(folder.glob("work-*/app-*/*"))) == 2, "both workers ran executors"
+
+
+def rows_of(made, split):
+    """The rows of a split, each as its bytes in every file, in an order of their own."""
+    spec = made["dataset.json"]
+    count = spec["splits"][split]["rows"]
+    files = [made[f"{split}/{name}"] for name in sorted(spec["splits"][split]["digests"])]
+    return sorted(
+        b"".join(data[i * len(data) // count : (i + 1) * len(data) // count] for data in files) for i in range(count)
+    )
+
+
+def test_files_in_another_order_give_the_same_vocabulary_and_permuted_rows(files, wanted, cluster, tmp_path):
+    turned = files | {"train": files["train"][::-1]}
+    made = made_by_spark(turned, tmp_path / "DATA", master=cluster[0], partitions=2, **CLUSTER)
+    assert made == made_by_polars(turned, tmp_path / "POLARS")
+    assert made["vocabulary.parquet"] == wanted["vocabulary.parquet"]
+    assert made["train/cat_25.bin"] != wanted["train/cat_25.bin"]
+    assert rows_of(made, "train") == rows_of(wanted, "train")
