@@ -10,6 +10,7 @@ from typing import Any
 from data_prep.engines import make_engine
 from data_prep.estimate import describe, estimate, measure
 from data_prep.pipeline import WORK, Files, Job, clean, run
+from data_prep.published import check_days
 from data_prep.raw import CATEGORICAL
 from data_prep.table_reader import check_tables
 from dlrm_core.schema.dataset import SPLITS, DatasetSpec, Preparation
@@ -118,6 +119,7 @@ class Request:
         keep_apart(self.files.all, self.out)
         if self.table is not None:
             check_tables(self.files.all, self.table)
+            check_days(self.files.all)
         _refuse_strangers(self.out)
 
     def _check_parts(self) -> None:

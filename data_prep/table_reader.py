@@ -75,6 +75,23 @@ def check_tables(paths: Sequence[Path], spec: TableSpec) -> None:
                 )
 
 
+def count_rows(path: Path) -> int | None:
+    """Rows of a Parquet file, which it tells itself; None for a CSV file, which has to be read for that."""
+    if not is_parquet(path):
+        return None
+    return int(scan_table(path, ",", ()).select(pl.len()).collect().item())
+
+
+def write_head(path: Path, spec: TableSpec, rows: int, target: Path) -> int:
+    """Write the first rows of the file, in its own format and with the spec's columns alone; say how many there were."""
+    head = _chosen(scan_table(path, spec.separator, spec.missing), spec).head(rows).collect()
+    if is_parquet(path):
+        head.write_parquet(target)
+    else:
+        head.write_csv(target, separator=spec.separator)
+    return head.height
+
+
 def read_table(path: Path, spec: TableSpec) -> Iterator[pl.DataFrame]:
     """Pieces of the file in order: label int8, numericals float64, categories text or int64; missing is null.
 
