@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 
-from data_prep.download_plan import Item, Plan, amount, make_plan
+from data_prep.download_plan import Item, Plan, make_plan
+from data_prep.options import amount
 from data_prep.transfer import Retry, Transfer, difference, digests, known
 from data_prep.web import Web
 from dlrm_core.schema.errors import KitError

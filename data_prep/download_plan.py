@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from data_prep.options import amount
 from data_prep.transfer import part_of
 from data_prep.web import InterruptedAnswer, UnusableAnswer, Web
 from dlrm_core.schema.base import nearest
@@ -96,18 +97,6 @@ def make_plan(source: DataSource, out: Path, *, files: Sequence[str], days: Sequ
     chosen = _choose(source, files, days, web)
     items = [_item(file, out, downloads) for file in chosen]
     return Plan(out, downloads, tuple(_with_sizes(items, web)))
-
-
-def amount(size_bytes: int) -> str:
-    """Bytes in decimal units, as disks and download pages count.
-
-    >>> amount(367_457_415_168), amount(999)
-    ('367.5 GB', '999 bytes')
-    """
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size_bytes >= unit:
-            return f"{size_bytes / unit:.1f} {name}"
-    return f"{size_bytes} bytes"
 
 
 def free_bytes(folder: Path) -> int:

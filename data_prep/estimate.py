@@ -1,5 +1,7 @@
 """What a run will read, write and need, before it starts: `dlrm prepare --dry-run`, and the check that it fits on the disk."""
 
+import math
+import os
 import shutil
 import tempfile
 import time
@@ -7,14 +9,33 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.options import amount
 from data_prep.raw import CATEGORICAL, NUMERICAL, RawFile
+from data_prep.table_reader import count_rows, read_table, write_head
 from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.table import TableSpec
 
 LOOK_BYTES = 1 << 22
 MEASURED_ROWS = 100_000
-CODE_ROW_BYTES = 1 + 4 * len(NUMERICAL) + 4 * len(CATEGORICAL) + 5  # values, and a bit each for what is missing
-LARGEST_ROW_BYTES = 1 + 2 * len(NUMERICAL) + 4 * len(CATEGORICAL)  # if every id takes 32 bits
-BUCKET_ROW_BYTES = LARGEST_ROW_BYTES + 4
+
+
+@dataclass(frozen=True)
+class RowBytes:
+    """Bytes of a row, at most: as codes, in a bucket, and in the final files if every id takes 32 bits."""
+
+    code: int
+    bucket: int
+    final: int
+
+    @classmethod
+    def of(cls, code: int, numerical: int, categorical: int) -> "RowBytes":
+        """With that many bytes as codes, and that many columns."""
+        final = 1 + 2 * numerical + 4 * categorical
+        return cls(code, final + 4, final)
+
+
+# Values of raw text as codes, and a bit each for what is missing.
+RAW_ROW = RowBytes.of(1 + 4 * len(NUMERICAL) + 4 * len(CATEGORICAL) + 5, len(NUMERICAL), len(CATEGORICAL))
 
 
 @dataclass(frozen=True)
@@ -51,68 +72,99 @@ class Estimate:
         if needed > self.free_bytes:
             fits = int(self.rows * self.free_bytes / self.work_bytes)
             raise KitError(
-                f"{out}: {gigabytes(needed)} are needed there while about {self.rows:,} rows are prepared, "
-                f"{gigabytes(self.free_bytes)} are free; name another --out, or fewer files: about {fits:,} rows would fit"
+                f"{out}: {amount(needed)} are needed there while about {self.rows:,} rows are prepared, "
+                f"{amount(self.free_bytes)} are free; name another --out, or fewer files: about {fits:,} rows would fit"
             )
 
 
-def gigabytes(count: int) -> str:
-    """Bytes as text.
-
-    >>> gigabytes(1_234_567_890)
-    '1.23 GB'
-    """
-    return f"{count / 1e9:.2f} GB"
-
-
-def estimate(files: Sequence[Path], out: Path, work: Path) -> Estimate:
+def estimate(files: Sequence[Path], out: Path, work: Path, table: TableSpec | None = None) -> Estimate:
     """Look at the beginning of each file and at the disk of `out`.
 
     Raises
     ------
     KitError
-        If a file is no raw file.
+        If a file is no raw file, or does not fit `table`.
     """
-    rows = sum(_rows(path) for path in files)
+    rows = sum(_rows(path, table) for path in files)
+    row = RAW_ROW if table is None else _table_row(files[0], table)
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
     return Estimate(
         read_bytes=sum(path.stat().st_size for path in files),
         rows=rows,
-        work_bytes=rows * (CODE_ROW_BYTES + BUCKET_ROW_BYTES + LARGEST_ROW_BYTES),
-        final_bytes=rows * LARGEST_ROW_BYTES,
+        work_bytes=rows * (row.code + row.bucket + row.final),
+        final_bytes=rows * row.final,
         free_bytes=shutil.disk_usage(existing).free,
         there_bytes=sum(path.stat().st_size for path in work.rglob("*") if path.is_file()) if work.is_dir() else 0,
     )
 
 
-def _rows(path: Path) -> int:
+def _rows(path: Path, table: TableSpec | None) -> int:
+    """Rows of a file: as it tells itself, or by the size of its first lines."""
+    told = count_rows(path) if table is not None else None
+    if told is not None:
+        return told
     raw = RawFile(path, LOOK_BYTES)
     first = next(raw.blocks())
-    return max(1, round(path.stat().st_size * first.num_lines / raw.bytes_read))
+    lines = round(path.stat().st_size * first.num_lines / raw.bytes_read)
+    return max(1, lines - (table is not None))  # a CSV file has a header
+
+
+def _table_row(path: Path, table: TableSpec) -> RowBytes:
+    piece = next(read_table(path, table))
+    stored = piece.write_ipc(None).getbuffer().nbytes  # as the engine keeps it; texts take what they take
+    return RowBytes.of(math.ceil(stored / piece.height), len(table.numerical), len(table.categorical))
 
 
 def describe(found: Estimate, memory_bytes: int, seconds: float, measured_rows: int) -> list[str]:
     """Lines for a person."""
     return [
-        f"reads    {gigabytes(found.read_bytes)} of raw files, about {found.rows:,} rows",
-        f"writes   at most {gigabytes(found.final_bytes)}, and {gigabytes(found.work_bytes)} on the way "
-        f"({gigabytes(found.free_bytes)} are free, {gigabytes(found.there_bytes)} are there from an earlier try)",
-        f"memory   about {gigabytes(memory_bytes)} (--memory)",
+        f"reads    {amount(found.read_bytes)} of files, about {found.rows:,} rows",
+        f"writes   at most {amount(found.final_bytes)}, and {amount(found.work_bytes)} on the way "
+        f"({amount(found.free_bytes)} are free, {amount(found.there_bytes)} are there from an earlier try)",
+        f"memory   about {amount(memory_bytes)} (--memory), of {amount(machine_bytes())} that this machine has",
         f"time     about {seconds:,.0f} s on this machine as busy as now, scaled from {measured_rows:,} rows",
     ]
 
 
-def measure(files: Sequence[Path], rows: int, run: Callable[[Path, Path], object]) -> tuple[float, int]:
-    """Seconds for `rows` rows, scaled from a run of `run(raw file, output folder)` on the first rows of the first file."""
+def machine_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_memory(memory_bytes: int) -> None:
+    """Refuse to plan with more memory than there is.
+
+    Raises
+    ------
+    KitError
+        If the machine has less.
+    """
+    if memory_bytes > machine_bytes():
+        raise KitError(
+            f"--memory: {amount(memory_bytes)} are asked for, this machine has {amount(machine_bytes())}; give a smaller --memory"
+        )
+
+
+def write_sample(path: Path, table: TableSpec | None, target: Path) -> int:
+    """Write the first rows of a file as a file of its own; say how many there are."""
+    if table is not None:
+        return write_head(path, table, MEASURED_ROWS, target)
+    taken = 0
+    with target.open("wb") as handle:
+        for block in RawFile(path, LOOK_BYTES).blocks():
+            handle.write(block.data)
+            taken += block.num_lines
+            if taken >= MEASURED_ROWS:
+                break
+    return taken
+
+
+def measure(path: Path, table: TableSpec | None, run: Callable[[Path, Path], object]) -> tuple[float, int]:
+    """Seconds a row, and rows measured, of `run(file, output folder)` on the first rows of a file."""
     with tempfile.TemporaryDirectory() as folder:
-        sample, taken = Path(folder) / "sample", 0
-        with sample.open("wb") as handle:
-            for block in RawFile(files[0], LOOK_BYTES).blocks():
-                handle.write(block.data)
-                taken += block.num_lines
-                if taken >= MEASURED_ROWS:
-                    break
+        sample = Path(folder) / "sample"
+        taken = write_sample(path, table, sample)
         run(sample, Path(folder) / "warm")  # compiles, loads libraries
         start = time.perf_counter()
         run(sample, Path(folder) / "timed")
-        return (time.perf_counter() - start) * rows / taken, taken
+        return (time.perf_counter() - start) / taken, taken

@@ -38,6 +38,18 @@ def size_bytes(text: str) -> int:
     return int(float(match[1]) * UNITS[match[2].upper()])
 
 
+def amount(size_bytes: int) -> str:
+    """Bytes in decimal units, as disks and download pages count.
+
+    >>> amount(367_457_415_168), amount(1_234_567), amount(999)
+    ('367.5 GB', '1.2 MB', '999 bytes')
+    """
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size_bytes >= unit:
+            return f"{size_bytes / unit:.1f} {name}"
+    return f"{size_bytes} bytes"
+
+
 def frequency_limits(text: str) -> dict[str, Any]:
     """Fields of a `Preparation` from one number for all columns, and others for single ones.
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from data_prep.engines import make_engine
-from data_prep.estimate import describe, estimate, measure
+from data_prep.estimate import check_memory, describe, estimate, measure
 from data_prep.pipeline import WORK, Files, Job, clean, run
 from data_prep.published import check_days
 from data_prep.raw import CATEGORICAL
@@ -174,8 +174,7 @@ def prepare(*, progress: Progress = silent, **asked: Any) -> DatasetSpec:
         ) as recorder,
     ):
         try:
-            if request.table is None:
-                estimate(request.files.all, request.out, work).check(request.out)
+            estimate(request.files.all, request.out, work, request.table).check(request.out)
             job = Job(request.files, work, request.preparation, engine, request.memory_bytes, progress)
             spec = run(job, request.out, recorder)
         finally:
@@ -197,13 +196,13 @@ def dry_run(**asked: Any) -> list[str]:
     Raises
     ------
     KitError
-        As there, and if the data set does not fit on the disk.
+        As there, and if the data set does not fit on the disk, or --memory into the machine.
     """
     request = Request(**asked)
     request.check()
-    if request.table is not None:
-        raise KitError("--dry-run reads raw Criteo text; leave it out for a table of your own")
-    found = estimate(request.files.all, request.out, request.out / WORK)
+    check_memory(request.memory_bytes)
+    files = request.files.all
+    found = estimate(files, request.out, request.out / WORK, request.table)
     found.check(request.out)
 
     def run_small(sample: Path, small: Path) -> object:
@@ -211,8 +210,9 @@ def dry_run(**asked: Any) -> list[str]:
             **{**asked, "train": [sample], "test": [sample], "validation": (), "halve": None, "whole": (), "out": small}
         )
 
-    seconds, rows = measure(request.files.all, found.rows, run_small)
-    return describe(found, request.memory_bytes, seconds / 2, rows)  # the sample is read as training and as test part
+    seconds, rows = measure(files[0], request.table, run_small)
+    # The sample is read as training and as test part.
+    return describe(found, request.memory_bytes, seconds / 2 * found.rows, rows)
 
 
 def _names(paths: str) -> str:
