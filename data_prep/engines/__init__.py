@@ -44,6 +44,7 @@ def make_engine(
 
 def _spark(memory_bytes: int, options: Mapping[str, str]) -> Engine:
     from data_prep.engines.spark_engine import SparkEngine
+    from data_prep.engines.spark_settings import check_settings
 
     conf = {key: value for key, value in options.items() if key.startswith("spark.")}
     unknown = sorted(set(options) - set(conf) - {"master", "partitions"})
@@ -54,9 +55,11 @@ def _spark(memory_bytes: int, options: Mapping[str, str]) -> Engine:
     partitions = options.get("partitions")
     if partitions is not None and not (partitions.isdecimal() and int(partitions) > 0):
         raise KitError(f"--engine-option partitions={partitions}: a number from 1 on is needed")
+    master = options.get("master", "local[*]")
+    check_settings(master, conf)
     return SparkEngine(
         memory_bytes,
-        master=options.get("master", "local[*]"),
+        master=master,
         partitions=int(partitions) if partitions else None,
         conf=conf,
     )

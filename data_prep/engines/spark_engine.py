@@ -5,20 +5,26 @@ the format; the fault that is told is found again by :func:`data_prep.raw.find_f
 
 RAPIDS Accelerator
 ------------------
-`conf` goes to Spark as it is, so the accelerator needs settings alone (https://nvidia.github.io/spark-rapids)::
+`conf` goes to Spark as it is, so the accelerator needs settings alone::
 
-    spark.jars                                 rapids-4-spark_2.12-VERSION.jar, the same as --jars
+    spark.jars                                 rapids-4-spark_2.12-VERSION.jar, the same as --jars; sent to the workers
     spark.plugins                              com.nvidia.spark.SQLPlugin
-    spark.rapids.sql.enabled                   true
-    spark.rapids.sql.explain                   NOT_ON_GPU, which names what stays on the CPU
+    spark.rapids.sql.enabled                   true (its default)
+    spark.rapids.sql.explain                   NOT_ON_GPU (its default), which names what stays on the CPU
     spark.rapids.sql.concurrentGpuTasks        2
     spark.rapids.memory.pinnedPool.size        2G
-    spark.executor.resource.gpu.amount         1
-    spark.task.resource.gpu.amount             1 / cores of an executor
-    spark.executor.resource.gpu.discoveryScript, spark.worker.resource.gpu.amount and
-    spark.worker.resource.gpu.discoveryScript  on a standalone cluster
+    spark.executor.resource.gpu.amount         1, not more; on a cluster only
+    spark.task.resource.gpu.amount             1 / cores of an executor; on a cluster only
+    spark.executor.resource.gpu.discoveryScript  getGpusResources.sh; on YARN and Kubernetes only
 
-This has not run on a GPU; compare the names with that page first. Ids cannot differ there; a number could only if its
+The workers of a standalone cluster find their GPUs by options of their own, given when they are started and not here:
+``SPARK_WORKER_OPTS="-Dspark.worker.resource.gpu.amount=N -Dspark.worker.resource.gpu.discoveryScript=FILE"``.
+
+Names and values are those of NVIDIA's pages, compared in November 2026 in stored copies: configuration,
+https://docs.nvidia.com/spark-rapids/user-guide/latest/configs.html; scheduling of GPUs,
+https://docs.nvidia.com/spark-rapids/user-guide/latest/getting-started/overview.html; standalone cluster and local mode,
+https://github.com/NVIDIA/spark-rapids/blob/827c5bc97e4a07fc3feeb3fcc4038406577f4e21/docs/get-started/getting-started-on-prem.md.
+This has not run on a GPU. Ids cannot differ there; a number could only if its
 logarithm were wrong by 1.9e-13, since none lies nearer to the edge between two float16 values.
 """
 

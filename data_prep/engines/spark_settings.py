@@ -30,6 +30,28 @@ def settings(master: str, memory_bytes: int, conf: Mapping[str, str]) -> dict[st
     return DEFAULTS | heap | (LOOPBACK if is_local(master) else {}) | dict(conf) | FIXED
 
 
+def check_settings(master: str, conf: Mapping[str, str]) -> None:
+    """Refuse settings that cannot do what they are meant for.
+
+    Raises
+    ------
+    KitError
+        If GPUs are asked for in local mode, where Spark waits for them for ever
+        (https://github.com/NVIDIA/cudf-spark/issues/8651), or a worker's own option is given, which a session cannot set.
+    """
+    for name in conf:
+        if name.startswith("spark.worker."):
+            raise KitError(
+                f"--engine-option {name}: is an option of the workers, not of a session; start them with "
+                f'SPARK_WORKER_OPTS="-D{name}=..."'
+            )
+        if is_local(master) and ".resource.gpu." in name:
+            raise KitError(
+                f"--engine-option {name}: Spark gives out no GPUs in local mode and would wait for ever; leave it out (the "
+                "RAPIDS Accelerator takes the GPU that is there), or name the master of a cluster"
+            )
+
+
 def is_local(master: str) -> bool:
     """Whether Spark runs in this process's own JVM."""
     return master.startswith("local")

@@ -300,6 +300,22 @@ def test_options_that_spark_does_not_have(options, said):
         make_engine("spark", MEMORY, options)
 
 
+GPU = {"spark.executor.resource.gpu.amount": "1", "spark.task.resource.gpu.amount": "0.25"}
+
+
+@pytest.mark.parametrize("name", GPU)
+def test_gpus_are_asked_for_on_a_cluster_only(name):
+    with pytest.raises(KitError, match=rf"{name}: Spark gives out no GPUs in local mode"):
+        make_engine("spark", MEMORY, {name: GPU[name]})
+    make_engine("spark", MEMORY, {"master": "spark://host:7077", "spark.plugins": "com.nvidia.spark.SQLPlugin"} | GPU)
+
+
+def test_options_of_workers_are_no_settings_of_a_session():
+    options = {"master": "spark://host:7077", "spark.worker.resource.gpu.amount": "1"}
+    with pytest.raises(KitError, match=r'SPARK_WORKER_OPTS="-Dspark\.worker\.resource\.gpu\.amount='):
+        make_engine("spark", MEMORY, options)
+
+
 def test_settings_go_to_spark(spark):
     runner = make_engine("spark", MEMORY, {"master": LOCAL, "spark.sql.shuffle.partitions": "5"})
     runner._expect(10**9)
