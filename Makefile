@@ -33,6 +33,13 @@ $(VENV)-cudf/.installed: constraints/cudf.txt
 	$(VENV)-cudf/bin/python -m pip install --quiet --requirement constraints/cudf.txt
 	touch $@
 
+# What `dlrm bench` measures ours against. torch first, so that TORCH_INDEX can give a CPU build.
+$(VENV)-peers/.installed: constraints/peers.txt
+	test -x $(VENV)-peers/bin/python || $(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet "$$(grep '^torch==' constraints/peers.txt)" $(TORCH_FROM)
+	$(VENV)-peers/bin/python -m pip install --quiet --no-deps --requirement constraints/peers.txt
+	touch $@
+
 cudf-check: $(VENV)-cudf/.installed
 	$(VENV)-cudf/bin/python -m data_prep.engines.cudf_check
 

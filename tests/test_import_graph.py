@@ -25,6 +25,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "dlrm_core.data": (SCHEMA,),
     "dlrm_core.train": ("dlrm_core.model", "dlrm_core.ops", "dlrm_core.data", METRICS, SCHEMA),
     "dlrm_core.baselines": ("dlrm_core.data", METRICS, SCHEMA, "dlrm_core.train.evaluate"),
+    "dlrm_core.bench": ("dlrm_core.train", "dlrm_core.model", "dlrm_core.data", "dlrm_core.ops", SCHEMA),
     "dlrm_core.console": (SCHEMA,),
     "dlrm_core.cli": ("dlrm_core", "data_prep", "reports"),
     "data_prep": (SCHEMA, METRICS),
@@ -39,7 +40,8 @@ FOR_TYPES: dict[str, tuple[str, ...]] = {"dlrm_core.console": ("dlrm_core.train"
 
 # Each package that is not ours and the only rooms that may import it.
 OTHERS: dict[str, tuple[str, ...]] = {
-    "torch": ("dlrm_core.ops", "dlrm_core.model", "dlrm_core.data", "dlrm_core.train"),
+    "torch": ("dlrm_core.ops", "dlrm_core.model", "dlrm_core.data", "dlrm_core.train", "dlrm_core.bench.sides"),
+    **dict.fromkeys(("torchrec", "fbgemm_gpu"), ("dlrm_core.bench.sides.torchrec_dlrm",)),
     "numpy": ("dlrm_core", "data_prep", "reports", "notebooks"),
     "scipy": (METRICS, "dlrm_core.baselines", "reports.statistics"),
     "sklearn": ("dlrm_core.baselines", "data_prep.planted_best"),
@@ -186,6 +188,9 @@ def test_every_room_of_the_table_is_there():
         ("notebooks.stages", "from dlrm_core.cli import main"),
         ("dlrm_core.baselines", "from dlrm_core.train.run import train"),
         ("dlrm_core.console", "from dlrm_core.train.loop import TrainEvent"),
+        ("dlrm_core.bench.training", "import torch"),
+        ("dlrm_core.bench.sides.plain", "import torchrec"),
+        ("dlrm_core.train.step", "from dlrm_core.bench.timing import figure"),
         ("dlrm_core.cli", "from dlrm_core.schema.config import load_preset"),
         ("dlrm_core.cli", "try:\n    import reports.page\nexcept ImportError:\n    pass"),
         ("dlrm_core.cli", "def f():\n    import torch"),
@@ -258,6 +263,9 @@ def test_the_block_blocks():
         ("import dlrm_core.cli", ("torch", "polars", "numpy", "pydantic", "sklearn", "matplotlib")),
         ("import dlrm_core.train.run", ("polars", "sklearn", "matplotlib", "pandas", "data_prep", "reports")),
         ("import dlrm_core.metrics", ("torch", "pydantic", "sklearn")),
+        ("import dlrm_core.bench.training, dlrm_core.bench.inference", ("torch", "polars", "torchrec", "matplotlib")),
+        # What runs in .venv-peers, which has none of these.
+        ("import dlrm_core.bench.sides.plain, dlrm_core.bench.sides.serve", ("pydantic", "yaml", "numba", "polars")),
         ("import dlrm_core", ("dlrm_core.schema", "numpy")),
     ],
 )

@@ -1,8 +1,14 @@
 """The command bench and its subjects."""
 
+import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dlrm_core.cli.common import Arguments, Commands, add_command, say
+
+if TYPE_CHECKING:
+    from dlrm_core.bench.request import Request
+    from dlrm_core.schema.record import RunRecord
 
 
 def add_commands(commands: Commands) -> None:
@@ -24,6 +30,64 @@ def _add_bench(commands: Commands) -> None:
     )
     command.add_argument("--memory", default="4GB", metavar="SIZE", help="as of `dlrm prepare`")
     command.set_defaults(function=_bench_prepare)
+    _add_training(subjects)
+    _add_inference(subjects)
+
+
+def _add_training(subjects: Commands) -> None:
+    command = add_command(
+        subjects, "training", "Measure training steps beside peers and the processor's limit, one process a side."
+    )
+    _add_sides(command)
+    command.add_argument(
+        "--steps", type=int, metavar="N", help="steps of each side a round; default: the configuration's"
+    )
+    command.add_argument("--batch-size", type=int, metavar="B", help="default: the configuration's")
+    command.set_defaults(function=_bench_training)
+
+
+def _add_inference(subjects: Commands) -> None:
+    command = add_command(
+        subjects, "inference", "Measure predictions beside peers and the processor's limit, one process a side."
+    )
+    _add_sides(command)
+    command.add_argument("--calls", type=int, metavar="N", help="calls of each side a round; default: by batch size")
+    command.add_argument("--batch-sizes", type=_numbers, default=[1, 64, 4096], metavar="B,...", help="rows a call")
+    command.set_defaults(function=_bench_inference)
+
+
+def _add_sides(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    command.add_argument(
+        "--config",
+        nargs="+",
+        choices=["S", "N", "N32"],
+        default=["S"],
+        help="S: dim 16, batch 2048; N: dim 128, batch 4096; N32: batch 32768",
+    )
+    command.add_argument(
+        "--against",
+        type=_names,
+        default=["torchrec", "pytorch"],
+        metavar="PEER,...",
+        help="torchrec, pytorch, pytorch-onednn (fp32 by oneDNN), pytorch-bf16-compile",
+    )
+    command.add_argument(
+        "--precision",
+        nargs="+",
+        default=["auto", "fp32", "deterministic"],
+        metavar="MODE",
+        help="ours: auto, fp32, bf16, each with deterministic=false, or deterministic, in fp32",
+    )
+    command.add_argument("--rounds", type=int, metavar="N", help="rounds over all sides; default: the configuration's")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in _names(text)]
 
 
 def _bench_prepare(arguments: Arguments) -> None:
@@ -38,5 +102,41 @@ def _bench_prepare(arguments: Arguments) -> None:
         memory=arguments.memory,
         progress=ConsoleProgress(),
     )
+    _say_metrics(record)
+
+
+def _bench_training(arguments: Arguments) -> None:
+    from dlrm_core.bench.training import bench_training
+    from dlrm_core.console import ConsoleProgress
+
+    request = _request(arguments, steps=arguments.steps, batch_size=arguments.batch_size)
+    _say_metrics(bench_training(out=arguments.out, request=request, progress=ConsoleProgress()))
+
+
+def _bench_inference(arguments: Arguments) -> None:
+    from dlrm_core.bench.inference import bench_inference
+    from dlrm_core.console import ConsoleProgress
+
+    request = _request(arguments, steps=arguments.calls, batch_size=None)
+    record = bench_inference(
+        out=arguments.out, request=request, batch_sizes=arguments.batch_sizes, progress=ConsoleProgress()
+    )
+    _say_metrics(record)
+
+
+def _request(arguments: Arguments, *, steps: int | None, batch_size: int | None) -> "Request":
+    from dlrm_core.bench.request import Request
+
+    return Request(
+        configs=arguments.config,
+        against=arguments.against,
+        precisions=arguments.precision,
+        rounds=arguments.rounds,
+        steps=steps,
+        batch_size=batch_size,
+    )
+
+
+def _say_metrics(record: "RunRecord") -> None:
     for metric in record.metrics:
         say(f"{metric.split}: {metric.name} {metric.value:,.4g} {metric.unit} ({metric.selection})")
