@@ -33,6 +33,12 @@ def _missing_cudf() -> str | None:
     return None if required or made.is_file() else "no .venv-cudf; `make cudf-check` makes it (3 GB)"
 
 
+def _missing_peers() -> str | None:
+    made = Path(__file__).with_name(".venv-peers") / ".installed"
+    required = bool(os.environ.get("DLRM_REQUIRE_ALL"))  # as for cudf
+    return None if required or made.is_file() else "no .venv-peers; `make .venv-peers/.installed` makes it"
+
+
 def _missing_spark() -> str | None:
     from data_prep.engines.spark_settings import INSTALL, java_home
 
@@ -49,6 +55,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "gpu": _missing_gpu,
     "real_data": lambda: None if real_sample().is_file() else "no real Criteo sample; name one with DLRM_REAL_SAMPLE",
     "cudf": _missing_cudf,
+    "peers": _missing_peers,
     "spark": _missing_spark,
     "browser": lambda: None if shutil.which("chromium") else "no chromium on PATH",
 }

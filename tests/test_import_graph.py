@@ -41,7 +41,7 @@ FOR_TYPES: dict[str, tuple[str, ...]] = {"dlrm_core.console": ("dlrm_core.train"
 # Each package that is not ours and the only rooms that may import it.
 OTHERS: dict[str, tuple[str, ...]] = {
     "torch": ("dlrm_core.ops", "dlrm_core.model", "dlrm_core.data", "dlrm_core.train", "dlrm_core.bench.sides"),
-    **dict.fromkeys(("torchrec", "fbgemm_gpu"), ("dlrm_core.bench.sides.torchrec_dlrm",)),
+    "torchrec": ("dlrm_core.bench.sides.torchrec_dlrm",),
     "numpy": ("dlrm_core", "data_prep", "reports", "notebooks"),
     "scipy": (METRICS, "dlrm_core.baselines", "reports.statistics"),
     "sklearn": ("dlrm_core.baselines", "data_prep.planted_best"),

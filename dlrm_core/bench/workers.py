@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -66,7 +67,8 @@ class Worker:
     def _last_words(self) -> str:
         self._said.seek(0)
         lines = self._said.read().strip().splitlines()
-        return lines[-1] if lines else "nothing said"
+        errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+        return (errors or lines or ["nothing said"])[-1]
 
     def __enter__(self) -> Self:
         return self

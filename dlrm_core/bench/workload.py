@@ -59,7 +59,7 @@ class Workload:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for another process or a record."""
-        return asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Workload":

@@ -2,13 +2,9 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from dlrm_core.cli.common import Arguments, Commands, add_command, say
-
-if TYPE_CHECKING:
-    from dlrm_core.bench.request import Request
-    from dlrm_core.schema.record import RunRecord
 
 
 def add_commands(commands: Commands) -> None:
@@ -124,7 +120,7 @@ def _bench_inference(arguments: Arguments) -> None:
     _say_metrics(record)
 
 
-def _request(arguments: Arguments, *, steps: int | None, batch_size: int | None) -> "Request":
+def _request(arguments: Arguments, *, steps: int | None, batch_size: int | None) -> Any:
     from dlrm_core.bench.request import Request
 
     return Request(
@@ -137,6 +133,6 @@ def _request(arguments: Arguments, *, steps: int | None, batch_size: int | None)
     )
 
 
-def _say_metrics(record: "RunRecord") -> None:
+def _say_metrics(record: Any) -> None:
     for metric in record.metrics:
         say(f"{metric.split}: {metric.name} {metric.value:,.4g} {metric.unit} ({metric.selection})")

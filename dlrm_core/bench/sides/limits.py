@@ -71,14 +71,12 @@ class Limits(Answering):
         return torch.randn(*shape, generator=self._generator)
 
 
-def _by_library(layer: _Layer) -> Products:
-    """What ``torch.nn.functional.linear`` and its gradients call, without taking memory for the results."""
-    output_BO, weight_gradient_OI = torch.empty_like(layer.gradient_BO), torch.empty_like(layer.weight_OI)
-    input_gradient_BI = torch.empty_like(layer.input_BI)
+def _stock(layer: _Layer) -> Products:
+    """What the peers' layers and their gradients call, results in new memory as there."""
     return [
-        lambda: torch.addmm(layer.bias_O, layer.input_BI, layer.weight_OI.t(), out=output_BO),
-        lambda: torch.mm(layer.gradient_BO.t(), layer.input_BI, out=weight_gradient_OI),
-        lambda: torch.mm(layer.gradient_BO, layer.weight_OI, out=input_gradient_BI),
+        lambda: functional.linear(layer.input_BI, layer.weight_OI, layer.bias_O),
+        lambda: torch.mm(layer.gradient_BO.t(), layer.input_BI),
+        lambda: torch.mm(layer.gradient_BO, layer.weight_OI),
     ]
 
 
@@ -95,14 +93,19 @@ def _by_onednn(layer: _Layer) -> Products:
 
 
 def _by_bf16(layer: _Layer) -> Products:
-    """The first route's products of bfloat16 matrices."""
-    return _by_library(
-        _Layer(*(x.bfloat16() for x in (layer.input_BI, layer.weight_OI, layer.bias_O, layer.gradient_BO)))
-    )
+    """Products of bfloat16 matrices into memory that is there already."""
+    input_BI, weight_OI, bias_O = layer.input_BI.bfloat16(), layer.weight_OI.bfloat16(), layer.bias_O.bfloat16()
+    gradient_BO = layer.gradient_BO.bfloat16()
+    output_BO, weight_gradient_OI, input_gradient_BI = (torch.empty_like(x) for x in (gradient_BO, weight_OI, input_BI))
+    return [
+        lambda: torch.addmm(bias_O, input_BI, weight_OI.t(), out=output_BO),
+        lambda: torch.mm(gradient_BO.t(), input_BI, out=weight_gradient_OI),
+        lambda: torch.mm(gradient_BO, weight_OI, out=input_gradient_BI),
+    ]
 
 
 ROUTES: dict[str, Callable[[_Layer], Products]] = {
-    "stock fp32": _by_library,
+    "stock fp32": _stock,
     "oneDNN fp32": _by_onednn,
     "bf16": _by_bf16,
 }

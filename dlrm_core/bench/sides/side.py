@@ -3,6 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -28,6 +29,8 @@ class Answering(ABC):
 
 class Side(Answering, Generic[Native]):
     """A DLRM that trains and predicts. Its batches are made beforehand, in the layout that it likes best."""
+
+    without_gradient: Callable[[], AbstractContextManager[object]] = torch.inference_mode
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
@@ -71,7 +74,7 @@ class Side(Answering, Generic[Native]):
     def predict(self, batch_size: int, calls: int) -> dict[str, Any]:
         """Seconds of each of `calls` calls, and the logits of the first batch's first rows."""
         made = self.prediction_batches(batch_size)
-        with torch.inference_mode():
+        with self.without_gradient():
             checked = self.logits(made[0])[:CHECKED_ROWS].float().tolist()
             seconds = [_timed(self.logits, made[number % len(made)]) for number in range(calls)]
         return {"seconds": seconds, "logits": checked}
