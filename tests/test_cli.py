@@ -24,7 +24,7 @@ train:
   schedule: {warmup_steps: 2, decay_start_step: 4, decay_steps: 20}
   batch_size: 64
   test_batch_size: 128
-  log_every: 2
+  print_freq: 2
 baselines: {logistic_c: [0.05], logistic_frequency_limit: 2, tree_learning_rates: [0.3], tree_leaf_nodes: [4]}
 """
 

@@ -12,12 +12,19 @@ from dlrm_core.schema.errors import KitError
 
 
 class ModelConfig(Strict):
-    """Shape and initialisation of the DLRM. Defaults are those of June 2020; the pad width is HEAD's."""
+    """Shape, initialisation and implementations of the DLRM. Defaults are those of June 2020; the pad width is HEAD's.
+
+    `embedding_type` says how the tables are stored and looked up, `interaction` what runs; ``auto`` picks and the record
+    says what. `hash_indices` takes every id modulo its table's rows; `max_table_size` caps those rows and needs it.
+    """
 
     embedding_dim: int = Field(default=128, ge=1)
+    embedding_type: Literal["auto", "multi_table", "joint", "joint_fused", "joint_sparse"] = "auto"
+    hash_indices: bool = False
+    max_table_size: int | None = Field(default=None, ge=1)
     bottom_mlp_sizes: tuple[int, ...] = (512, 256, 128)
     top_mlp_sizes: tuple[int, ...] = (1024, 1024, 512, 256, 1)
-    interaction: Literal["dot", "cat"] = "dot"
+    interaction: Literal["auto", "cuda_dot", "dot", "cat"] = "auto"
     interaction_pad: Literal["multiple_of_8", "one_column"] = "multiple_of_8"
     output_init: Literal["uniform", "normal"] = "uniform"
     embedding_init_scale: float = Field(default=1.0, gt=0)
@@ -33,6 +40,10 @@ class ModelConfig(Strict):
             raise ValueError(f"the last of top_mlp_sizes {list(self.top_mlp_sizes)} must be 1, the logit")
         if min(self.bottom_mlp_sizes + self.top_mlp_sizes) < 1:
             raise ValueError("layer sizes must be positive")
+        if self.max_table_size is not None and not self.hash_indices:
+            raise ValueError(
+                f"max_table_size {self.max_table_size} needs hash_indices true: larger ids would have no row"
+            )
         return self
 
 
@@ -69,6 +80,19 @@ class TableOptimizerConfig(OptimizerConfig):
     """
 
     dense_decay: float = Field(default=0.0, ge=0)
+
+
+class LossScaleConfig(Strict):
+    """Factor on the loss before the backward pass of fp16; the gradients are divided by it before the update.
+
+    ``static`` keeps `value` (June 2020: 1024), and an overflow is an error. ``dynamic`` starts from `value`, skips a step
+    whose gradients overflow, for MLPs and tables alike, and halves the factor; after `growth_interval` good steps it
+    doubles (HEAD: 65536, and practically never).
+    """
+
+    kind: Literal["static", "dynamic"] = "static"
+    value: float = Field(default=1024.0, gt=0)
+    growth_interval: int = Field(default=2000, ge=1)
 
 
 class ScheduleConfig(Strict):
@@ -116,13 +140,20 @@ class StoppingConfig(Strict):
 class TrainConfig(Strict):
     """Everything that decides what training does, given the data.
 
-    `reshuffle` draws a new order of the training rows each epoch. `standardize` gives the bottom MLP numericals of mean 0
+    `deterministic` gives the same bits for any number of threads. `precision` is the type the MLPs and the interaction
+    compute in, weights being float32; ``auto`` is fp32 if deterministic, else the fastest that the processor offers.
+    `max_steps` ends training early; `max_rows` takes the first rows of the training part only. `test_freq`, in steps,
+    replaces `stopping.evaluations_per_epoch`; `test_after`, in epochs, is when the first evaluation may come; training
+    ends once an evaluation's AUC reaches `auc_threshold`. `benchmark_warmup_steps` are left out of the throughput.
+    `prefetch_depth` batches are read ahead. `shuffle_batch_order` draws a new order of the batches each epoch and
+    `reshuffle` one of the rows. `standardize` gives the bottom MLP numericals of mean 0
     and standard deviation 1 over the rows trained on; afterwards that map is folded into its first layer.
     """
 
     seed: int = Field(default=12345, ge=0, lt=2**63)
     deterministic: bool = True
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["auto", "fp32", "tf32", "fp16", "bf16"] = "fp32"
+    loss_scale: LossScaleConfig = LossScaleConfig()
     model: ModelConfig = ModelConfig()
     mlps: MlpOptimizerConfig = MlpOptimizerConfig(lr=28.0)
     tables: TableOptimizerConfig = TableOptimizerConfig(lr=28.0)
@@ -130,11 +161,27 @@ class TrainConfig(Strict):
     batch_size: int = Field(default=32768, ge=1)
     test_batch_size: int = Field(default=32768, ge=1)
     epochs: int = Field(default=1, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    max_rows: int | None = Field(default=None, ge=1)
+    test_freq: int | None = Field(default=None, ge=1)
+    test_after: float = Field(default=0.0, ge=0)
+    auc_threshold: float | None = Field(default=None, gt=0, le=1)
+    print_freq: int = Field(default=200, ge=1)
+    benchmark_warmup_steps: int = Field(default=0, ge=0)
+    prefetch_depth: int = Field(default=10, ge=0)
+    shuffle_batch_order: bool = False
     reshuffle: bool = False
     standardize: bool = False
     average_decay: float = Field(default=0.0, ge=0, lt=1)
     stopping: StoppingConfig = StoppingConfig()
-    log_every: int = Field(default=200, ge=1)
+
+    @model_validator(mode="after")
+    def _orders(self) -> "TrainConfig":
+        if self.shuffle_batch_order and self.reshuffle:
+            raise ValueError("shuffle_batch_order and reshuffle both say in which order rows come; choose one")
+        if self.test_freq is not None and self.stopping.evaluations_per_epoch != 1:
+            raise ValueError("test_freq and stopping.evaluations_per_epoch both say when to evaluate; choose one")
+        return self
 
 
 class SampleConfig(Strict):

@@ -9,22 +9,29 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dlrm_core.model.dlrm import Dlrm
+from dlrm_core.model.fused import FusedDlrm
 from dlrm_core.schema.config import ModelConfig
 from dlrm_core.schema.dataset import DatasetSpec
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import sha256_file
+from dlrm_core.train.implementation import Implementation
 
 MLPS, TABLES = "mlps.safetensors", "tables.safetensors"
 
 
-def build_model(config: ModelConfig, spec: DatasetSpec, seed: int) -> Dlrm:
-    """A freshly initialised model for a data set."""
-    return Dlrm(
-        cardinalities=tuple(spec.cardinalities.values()),
-        num_numerical=len(spec.numerical),
-        seed=seed,
-        **config.model_dump(),
+def build_model(
+    config: ModelConfig, spec: DatasetSpec, seed: int, implementation: Implementation | None = None
+) -> Dlrm:
+    """A freshly initialised model for a data set; without `implementation`, the float32 torch reference."""
+    options = config.model_dump()
+    if implementation is not None:
+        options |= {"embedding_type": implementation.embedding_type, "compute_dtype": implementation.dtype}
+    model = Dlrm(
+        cardinalities=tuple(spec.cardinalities.values()), num_numerical=len(spec.numerical), seed=seed, **options
     )
+    if implementation is not None and implementation.fused:
+        model.fused = FusedDlrm(model, implementation.dtype, implementation.route)
+    return model
 
 
 def save_model(model: Dlrm, spec: DatasetSpec, folder: Path) -> dict[str, str]:
@@ -60,7 +67,9 @@ def check_weights(folder: Path, digests: Mapping[str, str]) -> None:
 
 
 @torch.no_grad()
-def load_model(folder: Path, config: ModelConfig, spec: DatasetSpec) -> Dlrm:
+def load_model(
+    folder: Path, config: ModelConfig, spec: DatasetSpec, implementation: Implementation | None = None
+) -> Dlrm:
     """The model that :func:`save_model` wrote.
 
     Raises
@@ -68,10 +77,12 @@ def load_model(folder: Path, config: ModelConfig, spec: DatasetSpec) -> Dlrm:
     KitError
         If a file is missing or damaged, or does not fit the configuration and the data set.
     """
-    model = build_model(config, spec, seed=0)
+    model = build_model(config, spec, 0, implementation)
     mlps, tables = _load(folder / MLPS), _load(folder / TABLES)
     _copy(dict(model.named_parameters()), mlps, folder / MLPS)
     _copy(dict(zip(spec.cardinalities, model.tables(), strict=True)), tables, folder / TABLES)
+    if model.fused is not None:
+        model.fused.refresh()
     return model
 
 

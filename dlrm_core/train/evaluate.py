@@ -28,12 +28,13 @@ def predict(
     """Logits of every row of `part`, float32 of shape (rows,), in the order on disk."""
     pieces = []
     done = 0
+    if model.fused is not None:
+        model.fused.refresh()
     for batch in part.batches(batch_size):
-        rows_BT = model.rows(batch.ids_BT)
 
-        def shard(start: int, stop: int, batch=batch, rows_BT=rows_BT) -> torch.Tensor:  # type: ignore[no-untyped-def]
+        def shard(start: int, stop: int, batch=batch) -> torch.Tensor:  # type: ignore[no-untyped-def]
             with torch.inference_mode():
-                return model(batch.numerical_BN[start:stop], model.gather(rows_BT[start:stop]))
+                return model.logits(batch.numerical_BN[start:stop], batch.ids_BT[start:stop])
 
         pieces += shards.map(shard, len(batch))
         done += len(batch)

@@ -25,7 +25,7 @@ DIVERGED = "the model has diverged: lower mlps.lr and tables.lr or lengthen sche
 
 @dataclass(frozen=True)
 class TrainEvent:
-    """What a listener hears: every `log_every` steps, after every evaluation, and at the end."""
+    """What a listener hears: every `print_freq` steps, after every evaluation, and at the end."""
 
     phase: str
     step: int
@@ -96,7 +96,7 @@ class Fit:
             self._window.append(self._step.run(batch))
             self._window_rows += len(batch)
             step = self._step.step
-            if step % self._config.log_every == 0 or step == max_steps or step in marks:
+            if step % self._config.print_freq == 0 or step == max_steps or step in marks:
                 self._log(max_steps)
             if step in marks and stop is not None:
                 self._evaluate(stop, max_steps)

@@ -35,6 +35,7 @@ from dlrm_core.train.evaluate import (
     scored_choice,
     without_scores,
 )
+from dlrm_core.train.implementation import choose
 from dlrm_core.train.loop import Fit, History, Listener, TrainEvent
 from dlrm_core.train.shards import Shards
 
@@ -64,7 +65,7 @@ def train(
     config : TrainConfig
         Complete configuration; `preset` and `overrides` say, for the record, where it came from.
     listener : callable (TrainEvent)
-        Called every `log_every` steps and after each evaluation.
+        Called every `print_freq` steps and after each evaluation.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def train(
         name=_name(preset, config.seed, overrides),
         repeat=f"dlrm train --data DATA --out RUN {shlex.join(words)}",
         config={"preset": preset, "train": config.model_dump(mode="json")},
-        choices=_choices(parts),
+        choices={"stopping rows": parts.stop_rule} | choose(config).choices,
         dataset_digest=parts.fit.spec.digest,
         seeds={"model": config.seed},
     ) as recorder:
@@ -114,7 +115,7 @@ def evaluate(*, run: Path, data: Path, split: str = "test", progress: Progress =
     part = open_part(data, split)
     check_same_encoding(trained_on, part.spec, data)
     check_weights(run, record.outputs)
-    model = load_model(run, config.model, trained_on)
+    model = load_model(run, config.model, trained_on, choose(config))
     unscored = without_scores(record, split)
     try:
         scored = _score(model, config, part, run, unscored, progress)
@@ -164,7 +165,8 @@ def _fit_and_choose(
     config: TrainConfig, parts: TrainingParts, shards: Shards, listener: Listener, recorder: Recorder
 ) -> tuple[Dlrm, tuple[Metric, ...], tuple[Series, ...]]:
     spec = parts.fit.spec
-    model = build_model(config.model, spec, config.seed)
+    implementation = choose(config)
+    model = build_model(config.model, spec, config.seed, implementation)
     fit = Fit(model, config, shards, listener, "train")
     steps = config.epochs * math.ceil(len(parts.fit) / config.batch_size)
     with recorder.timed("train"):
@@ -177,7 +179,7 @@ def _fit_and_choose(
             logit_B = predict(model, parts.stop, config.test_batch_size, shards)
         metrics += measure(parts.stop.labels(), logit_B, "validation", rule)
     if config.stopping.refit:
-        model = build_model(config.model, spec, config.seed)
+        model = build_model(config.model, spec, config.seed, implementation)
         steps = max(1, round(chosen * len(parts.everything) / len(parts.fit)))
         rule = f"refit on all training rows for {steps} steps, chosen by {rule}"
         with recorder.timed("refit"):
@@ -207,14 +209,6 @@ def _score(model: Dlrm, config: TrainConfig, part: Part, run: Path, record: RunR
 def _name(preset: str, seed: int, overrides: Sequence[str]) -> str:
     others = "".join(f", {override}" for override in overrides if not override.startswith("seed="))
     return f"DLRM, preset {preset}{others}, seed {seed}"
-
-
-def _choices(parts: TrainingParts) -> dict[str, str]:
-    return {
-        "stopping rows": parts.stop_rule,
-        "interaction": "torch reference (bmm and gather); no other implementation is built yet",
-        "table update": "torch index_add_ by row, in the order of occurrence",
-    }
 
 
 def _throughput(history: History, rows: int, config: TrainConfig, recorder: Recorder) -> tuple[Metric, ...]:

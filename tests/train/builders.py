@@ -90,7 +90,7 @@ def tiny_config(**changes: Any) -> TrainConfig:
         "schedule": {"warmup_steps": 3, "decay_start_step": 6, "decay_steps": 40},
         "batch_size": 64,
         "test_batch_size": 50,
-        "log_every": 2,
+        "print_freq": 2,
     }
     return TrainConfig.from_dict(values | changes, source="the test")
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dlrm_core.model.embeddings import EmbeddingTables
 from dlrm_core.schema.config import MlpOptimizerConfig, TableOptimizerConfig
 from dlrm_core.train.optimizers import TableOptimizer, build_mlp_optimizer
 from tests.train.builders import rms
@@ -14,6 +15,23 @@ NAMES = ["sgd", "adagrad", "adam"]
 SIZES, DIM, BATCH, STEPS = (4, 9), 3, 12, 8
 RATES = [0.3, 0.1, 0.02, 0.2, 0.05, 0.3, 0.01, 0.1]  # the schedule changes it at every step
 SPARSE = {"sgd": torch.optim.SGD, "adagrad": torch.optim.Adagrad, "adam": torch.optim.SparseAdam}
+
+
+def stored(table: Tensor, embedding_type: str = "joint", sizes: tuple[int, ...] = SIZES) -> EmbeddingTables:
+    """The table, split into `sizes`, in a storage of that type; joint types share its memory."""
+    generator = torch.Generator()
+    embeddings = EmbeddingTables(
+        sizes,
+        table.shape[1],
+        embedding_type=embedding_type,
+        hash_indices=False,
+        init_scale=1.0,
+        generator=generator,
+    )
+    parts = list(table.split(list(sizes))) if embedding_type == "multi_table" else [table]
+    for number, part in enumerate(parts):
+        setattr(embeddings, f"weight_{number}", part)
+    return embeddings
 
 
 def case(dtype: torch.dtype, seed: int) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
@@ -27,11 +45,11 @@ def case(dtype: torch.dtype, seed: int) -> tuple[Tensor, list[tuple[Tensor, Tens
     return table.to(dtype), steps
 
 
-def ours(name: str, dtype: torch.dtype, seed: int, **changes: Any) -> Tensor:
+def ours(name: str, dtype: torch.dtype, seed: int, embedding_type: str = "joint", **changes: Any) -> Tensor:
     table, steps = case(dtype, seed)
-    optimizer = TableOptimizer(TableOptimizerConfig(name=name, lr=99.0, **changes), table)
+    optimizer = TableOptimizer(TableOptimizerConfig(name=name, lr=99.0, **changes), stored(table, embedding_type))
     for (ids, gradient), lr in zip(steps, RATES, strict=True):
-        optimizer.step(ids + torch.tensor([0, SIZES[0]]), gradient, lr)
+        optimizer.step(ids, gradient, lr)
     return table
 
 
@@ -73,11 +91,12 @@ def looped(name: str, dtype: torch.dtype, seed: int, decay: float) -> Tensor:
     return table
 
 
+@pytest.mark.parametrize("embedding_type", ["multi_table", "joint", "joint_sparse"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", NAMES)
-def test_tables_as_torchs_sparse_optimisers(name, seed):
+def test_tables_as_torchs_sparse_optimisers(name, seed, embedding_type):
     exact = torchs(name, torch.float64, seed)
-    torch.testing.assert_close(ours(name, torch.float64, seed), exact, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ours(name, torch.float64, seed, embedding_type), exact, rtol=1e-12, atol=1e-12)
     assert rms(ours(name, torch.float32, seed) - exact) <= 2 * rms(torchs(name, torch.float32, seed) - exact)
 
 
@@ -96,7 +115,7 @@ def test_tables_as_the_formulas(name, decay):
 def test_duplicates_are_summed_before_the_square(name):
     """Adding up the squares of the occurrences instead would be another rule."""
     table = torch.zeros(2, 1)
-    optimizer = TableOptimizer(TableOptimizerConfig(name=name, lr=1.0), table)
+    optimizer = TableOptimizer(TableOptimizerConfig(name=name, lr=1.0), stored(table, sizes=(2,)))
     optimizer.step(torch.tensor([[0], [0]]), torch.tensor([[[1.0]], [[-1.0]]]), 1.0)
     assert table.tolist() == [[0.0], [0.0]]
 
@@ -105,9 +124,9 @@ def test_duplicates_are_summed_before_the_square(name):
 def test_untouched_rows_keep_their_bits(name):
     table, _ = case(torch.float32, 0)
     kept = table.clone()
-    optimizer = TableOptimizer(TableOptimizerConfig(name=name, lr=1.0, weight_decay=0.1), table)
+    optimizer = TableOptimizer(TableOptimizerConfig(name=name, lr=1.0, weight_decay=0.1), stored(table))
     for _ in range(2):
-        optimizer.step(torch.tensor([[1, 5]]), torch.ones(1, 2, DIM), 0.1)
+        optimizer.step(torch.tensor([[1, 5 - SIZES[0]]]), torch.ones(1, 2, DIM), 0.1)
     assert (table != kept).any(1).nonzero().flatten().tolist() == [1, 5]
 
 
@@ -115,9 +134,9 @@ def test_untouched_rows_keep_their_bits(name):
 def test_dense_decay_shrinks_every_row_before_the_update(name):
     table, _ = case(torch.float64, 0)
     plain, kept = table.clone(), table.clone()
-    rows, gradient = torch.tensor([[1, 5]]), torch.ones(1, 2, DIM, dtype=torch.float64)
-    TableOptimizer(TableOptimizerConfig(name=name, lr=1.0, dense_decay=0.5), table).step(rows, gradient, 0.1)
-    TableOptimizer(TableOptimizerConfig(name=name, lr=1.0), plain).step(rows, gradient, 0.1)
+    rows, gradient = torch.tensor([[1, 5 - SIZES[0]]]), torch.ones(1, 2, DIM, dtype=torch.float64)
+    TableOptimizer(TableOptimizerConfig(name=name, lr=1.0, dense_decay=0.5), stored(table)).step(rows, gradient, 0.1)
+    TableOptimizer(TableOptimizerConfig(name=name, lr=1.0), stored(plain)).step(rows, gradient, 0.1)
     torch.testing.assert_close(table, plain - 0.1 * 0.5 * kept, rtol=1e-12, atol=1e-12)
 
 
