@@ -13,7 +13,7 @@ from dlrm_core.bench.workers import Worker, workers
 from dlrm_core.bench.workload import Workload
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.progress import Progress, silent
-from dlrm_core.schema.record import Metric, RunRecord, Series
+from dlrm_core.schema.record import Metric, Recorder, RunRecord, Series
 
 ROUNDS = 24
 LIMITED_BY_PRODUCTS = 2048  # rows of a batch from which on the matrix products, not the calls, set the pace
@@ -37,16 +37,27 @@ def bench_inference(
     extra = ["--batch-sizes", ",".join(map(str, batch_sizes))]
     with request.record(out, "inference", extra) as recorder:
         for workload in workloads:
-            with workers([*sides, limits_side(sys.executable)], workload, progress) as (running, described):
-                choices = {f"{workload.name}: {name}": words for name, words in described.items()}
-                recorder.update(choices=recorder.record.choices | choices)
-                for batch_size in batch_sizes:
-                    session = _Session(running, batch_size, request.steps or calls_of(batch_size))
-                    rounds = request.rounds or ROUNDS
-                    metrics, series = _measure(workload, sides, session, rounds, progress)
-                    before = recorder.record
-                    recorder.update(metrics=before.metrics + metrics, series=before.series + series)
+            _measure_all(workload, sides, request, batch_sizes, recorder, progress)
     return recorder.record
+
+
+def _measure_all(
+    workload: Workload,
+    sides: list[SideSpec],
+    request: Request,
+    batch_sizes: Sequence[int],
+    recorder: Recorder,
+    progress: Progress,
+) -> None:
+    """Every batch size with the same processes, each put into the record as soon as it is there."""
+    with workers([*sides, limits_side(sys.executable)], workload, progress) as (running, described):
+        choices = {f"{workload.name}: {name}": words for name, words in described.items()}
+        recorder.update(choices=recorder.record.choices | choices)
+        for batch_size in batch_sizes:
+            session = _Session(running, batch_size, request.steps or calls_of(batch_size))
+            metrics, series = _measure(workload, sides, session, request.rounds or ROUNDS, progress)
+            before = recorder.record
+            recorder.update(metrics=before.metrics + metrics, series=before.series + series)
 
 
 def calls_of(batch_size: int) -> int:

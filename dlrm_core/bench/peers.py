@@ -1,5 +1,7 @@
 """Which sides there are, and what each needs to run."""
 
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,11 +45,16 @@ def resolve(against: Sequence[str], precisions: Sequence[str], root: Path | None
     _check_names("--against", against, PEERS)
     _check_names("--precision", precisions, PRECISIONS)
     python = _peers_python(root or project_root())
+    absent = []
     if "torchrec" in against and python is None:
-        raise KitError(
-            f"--against: torchrec is absent: {PEERS_FOLDER} holds no torchrec and fbgemm_gpu; install it with `{INSTALL}`, "
-            "or leave it out"
+        absent.append(f"torchrec ({PEERS_FOLDER} holds no torchrec and fbgemm_gpu; `{INSTALL}` installs them)")
+    if "pytorch-bf16-compile" in against and not _has_compiler():
+        absent.append(
+            "pytorch-bf16-compile (torch.compile needs a C++ compiler on a CPU, and there is none of CXX, g++ and clang++; "
+            "`apt-get install g++` installs one)"
         )
+    if absent:
+        raise KitError(f"--against: absent are {'; '.join(absent)}; install or leave them out")
     ours = [
         SideSpec(f"ours:{one}", "ours", one, sys.executable, one in ("fp32", "deterministic"), True)
         for one in precisions
@@ -57,6 +64,10 @@ def resolve(against: Sequence[str], precisions: Sequence[str], root: Path | None
         for name in against
     ]
     return ours + peers
+
+
+def _has_compiler() -> bool:
+    return any(name and shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++"))
 
 
 def _check_names(option: str, names: Sequence[str], known: Sequence[str] | dict[str, tuple[str, str]]) -> None:

@@ -3,8 +3,6 @@
 Legend: B rows, N numerical features, F feature vectors, D embedding dimension, P pairs.
 """
 
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,7 +16,6 @@ from torch.nn import functional
 
 from dlrm_core.bench.sides.side import Side, tensor
 from dlrm_core.bench.workload import CARDINALITIES, LEARNING_RATE, NUM_NUMERICAL, Arrays, Workload, initial_weights
-from dlrm_core.schema.errors import KitError
 
 MODES = {
     "stock": "26 EmbeddingBag(sparse), bmm, torch.optim.SGD, fp32",
@@ -85,7 +82,6 @@ class Plain(Side[PlainBatch]):
         self._model = PlainDlrm(workload, ConvLinear if mode == "onednn" else nn.Linear)
         self._forward: Any = self._model
         if mode == "bf16-compile":
-            find_compiler()
             self._forward = torch.compile(self._model, dynamic=False)
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=LEARNING_RATE)
 
@@ -108,23 +104,6 @@ class Plain(Side[PlainBatch]):
         with torch.autocast("cpu", torch.bfloat16, enabled=self._autocast):
             logit_B: Tensor = self._forward(batch.numerical_BN, batch.ids_B, batch.offsets_B)
         return logit_B
-
-
-def find_compiler() -> str:
-    """The C++ compiler that torch.compile would use on a CPU.
-
-    Raises
-    ------
-    KitError
-        If there is none.
-    """
-    for name in (os.environ.get("CXX"), "g++", "clang++"):
-        if name and shutil.which(name):
-            return name
-    raise KitError(
-        "pytorch-bf16-compile: torch.compile needs a C++ compiler on a CPU, and none was found (CXX, g++, clang++); "
-        "install one, for example with `apt-get install g++`, or leave this side out of --against"
-    )
 
 
 def _mlp(sizes: Sequence[int], linear: type[nn.Linear], *, last_relu: bool) -> nn.Sequential:
