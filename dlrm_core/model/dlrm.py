@@ -53,8 +53,8 @@ class Dlrm(nn.Module):
     seed : int
         Seed of the initialisation.
     compute_dtype : torch.dtype, optional
-        By default the weights'. Of the MLPs and the interaction in :meth:`forward`; weights, last layer and logits are float32 in any case, since
-        a logit in bfloat16 would have 8 bits.
+        Of the MLPs and the interaction in :meth:`forward`, by default the weights'. Weights, last layer and logits are
+        float32 in any case, since a logit in bfloat16 would have 8 bits.
 
     Attributes
     ----------

@@ -20,6 +20,8 @@ from dlrm_core.ops.gemm import Gemm
 if TYPE_CHECKING:
     from dlrm_core.model.dlrm import Dlrm
 
+SMALL_BATCH = 16  # rows below which laying out the weights for bfloat16 products costs more than these save; measured
+
 
 @dataclass(frozen=True)
 class Gradients:
@@ -63,6 +65,7 @@ class FusedDlrm:
         first = model.top[0]
         assert isinstance(first, nn.Linear)
         self._width = first.in_features
+        self._small = None if dtype == torch.float32 else FusedDlrm(model, torch.float32, route)
         self._buffers: dict[tuple[str, int], Tensor] = {}
 
     def refresh(self) -> None:
@@ -73,6 +76,8 @@ class FusedDlrm:
     @torch.no_grad()
     def logits(self, numerical_BN: Tensor, ids_BT: Tensor) -> Tensor:
         """Logits, float32 of shape (B,)."""
+        if self._small is not None and len(ids_BT) < SMALL_BATCH:
+            return self._small.logits(numerical_BN, ids_BT)
         return self._last(self._forward(numerical_BN, ids_BT)[-1])
 
     @torch.no_grad()
@@ -115,8 +120,9 @@ class FusedDlrm:
         outputs = [x]
         for number, (weight_OI, bias_O) in enumerate(zip(stack.weights, stack.biases, strict=True)):
             output_BO = self._buffer(f"output {stack.name} {number}", (len(x), len(bias_O)))
-            self._gemm.forward_(output_BO, outputs[-1], weight_OI, bias_O)
-            outputs.append(output_BO.relu_())
+            self._gemm.forward_(output_BO, outputs[-1], weight_OI)
+            cpu.bias_relu_(output_BO, bias_O)
+            outputs.append(output_BO)
         return outputs
 
     def _backward(
@@ -159,7 +165,8 @@ class FusedDlrm:
         key = (name, len(width))
         held = self._buffers.get(key)
         if held is None or len(held) < rows:
-            held = self._buffers[key] = torch.empty(rows, *width, dtype=self.dtype)
+            with torch.inference_mode(False):  # what is first needed to predict serves to train, too
+                held = self._buffers[key] = torch.empty(rows, *width, dtype=self.dtype)
         return held[:rows]
 
 
@@ -174,10 +181,8 @@ class _Stack:
         self.biases: list[Tensor] = [layer.bias.detach() for layer in self.layers]
         if self._own:
             self.weights = [weight.to(dtype) for weight in self.weights]
-            self.biases = [bias.to(dtype) for bias in self.biases]
 
     def refresh(self) -> None:
         """Round the layers' weights anew; float32 ones are the layers' own."""
         if self._own:
             torch._foreach_copy_(self.weights, [layer.weight.detach() for layer in self.layers])
-            torch._foreach_copy_(self.biases, [layer.bias.detach() for layer in self.layers])

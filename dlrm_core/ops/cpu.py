@@ -108,6 +108,16 @@ def add_rows_(
         compiled.add_rows_widened(table_VD.numpy(), *places, update_BTD.view(torch.uint16).numpy(), factor)
 
 
+def bias_relu_(x_BN: Tensor, bias_N: Tensor) -> None:
+    """Set `x_BN`, float32 or bfloat16, to ``relu(x_BN + bias_N)``; the bias and the sum are float32."""
+    _need(x_BN.dtype in (torch.float32, torch.bfloat16), "x_BN", x_BN, "float32 or bfloat16")
+    _need(bias_N.dtype == torch.float32 and bias_N.shape == x_BN.shape[1:], "bias_N", bias_N, "float32 of shape (N,)")
+    if x_BN.dtype == torch.float32:
+        _ready().bias_relu(x_BN.numpy(), bias_N.numpy())
+    else:
+        _ready().bias_relu_rounded(x_BN.view(torch.uint16).numpy(), bias_N.numpy(), min(len(x_BN), _PIECES))
+
+
 def relu_backward_(gradient_BN: Tensor, output_BN: Tensor) -> Tensor:
     """Set `gradient_BN` to zero where `output_BN`, a ReLU's, is zero; return its sum by column, float32 of shape (N,).
 
@@ -125,7 +135,7 @@ def relu_backward_(gradient_BN: Tensor, output_BN: Tensor) -> Tensor:
 
 
 def balanced(sizes_T: Tensor) -> Tensor:
-    """An order of tables for :func:`add_rows_` in which each thread, taking its equal run of them, gets equal shares of the largest.
+    """An order of tables for :func:`add_rows_`: each thread takes a run of them, and each run has its share of the large ones.
 
     >>> import torch
     >>> sizes = torch.tensor([5, 40, 3, 30])

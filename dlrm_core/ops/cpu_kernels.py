@@ -151,6 +151,34 @@ def add_rows_widened(table_VD, ids_BT, first_T, order_T, update_BTD, alpha):  # 
 
 
 @numba.njit(parallel=True, nogil=True, cache=True)
+def bias_relu(x_BN, bias_N):  # type: ignore[no-untyped-def]
+    """Set x to the larger of x + bias and 0; what is not a number stays so."""
+    for b in numba.prange(x_BN.shape[0]):
+        row_N = x_BN[b]
+        for n in range(row_N.shape[0]):
+            value = row_N[n] + bias_N[n]
+            row_N[n] = ZERO if value <= 0 else value
+
+
+@numba.njit(parallel=True, nogil=True, cache=True)
+def bias_relu_rounded(x_BN, bias_N, pieces):  # type: ignore[no-untyped-def]
+    """As :func:`bias_relu`, on the bits of bfloat16 (uint16), the bias and the sum being float32."""
+    rows = x_BN.shape[0]
+    for p in numba.prange(pieces):
+        bits_N = np.empty(bias_N.shape[0], np.uint32)
+        value_N = bits_N.view(np.float32)
+        for b in range(rows * p // pieces, rows * (p + 1) // pieces):
+            row_N = x_BN[b]
+            for n in range(row_N.shape[0]):
+                bits_N[n] = np.uint32(row_N[n]) << SIXTEEN
+            for n in range(row_N.shape[0]):
+                value = value_N[n] + bias_N[n]
+                value_N[n] = ZERO if value <= 0 else value
+            for n in range(row_N.shape[0]):
+                row_N[n] = rounded(bits_N[n])
+
+
+@numba.njit(parallel=True, nogil=True, cache=True)
 def mask_and_sum(gradient_BN, output_BN, sum_PN):  # type: ignore[no-untyped-def]
     """Set the gradient to 0 where the ReLU's output is 0; add it up by column, for each of P equal pieces of the rows."""
     rows, pieces = gradient_BN.shape[0], sum_PN.shape[0]
