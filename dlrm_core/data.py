@@ -3,7 +3,9 @@
 Legend: B rows of a batch, N numerical features, T categorical features.
 """
 
-from collections.abc import Iterator
+import queue
+import threading
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,10 +93,19 @@ class Part:
         label_B = torch.from_numpy((np.asarray(self._label[rows]) != 0).astype(np.float32))
         return Batch(numerical_BN, ids_BT, label_B)
 
-    def batches(self, batch_size: int, order: NDArray[np.int64] | None = None) -> Iterator[Batch]:
-        """The rows in the order on disk, or in `order`, a permutation; the last batch may be short."""
-        for start in range(0, len(self), batch_size):
-            yield self.read(start, start + batch_size, order)
+    def batches(
+        self,
+        batch_size: int,
+        order: NDArray[np.int64] | None = None,
+        batch_order: NDArray[np.int64] | None = None,
+    ) -> Iterator[Batch]:
+        """The rows in the order on disk, or in `order`, a permutation of them, or batch by batch in `batch_order`.
+
+        One batch, the last one of the order on disk, may be short.
+        """
+        numbers = range(-(-len(self) // batch_size)) if batch_order is None else batch_order.tolist()
+        for number in numbers:
+            yield self.read(number * batch_size, (number + 1) * batch_size, order)
 
     def columns(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]:
         """All rows in memory: numerical (rows, N) float32, ids (rows, T) int32, labels (rows,) bool.
@@ -166,18 +177,57 @@ def open_part(folder: Path, split: str) -> Part:
     return part
 
 
-def open_training_parts(folder: Path) -> TrainingParts:
+def open_training_parts(folder: Path, max_rows: int | None = None) -> TrainingParts:
     """The training split of DATA, cut into rows to fit and rows for stopping rules.
 
-    These are the validation split where there is one, else the last tenth of the training rows in input order.
+    These are the validation split where there is one, else the last tenth of the training rows in input order. With
+    `max_rows`, only that many of the first rows are there to be fitted.
     """
     spec = read_dataset(folder)
     train = spec.splits["train"]
-    everything = Part(folder, spec, "train")
+    most = train.rows if max_rows is None else min(max_rows, train.rows)
+    everything = Part(folder, spec, "train", stop=most)
     if spec.splits["validation"].rows:
         return TrainingParts(everything, Part(folder, spec, "validation"), everything, "the validation part")
     cut = train.rows - train.holdback_rows
     rule = f"the last {train.holdback_rows} training rows in input order, held back"
     return TrainingParts(
-        Part(folder, spec, "train", stop=cut), Part(folder, spec, "train", start=cut), everything, rule
+        Part(folder, spec, "train", stop=min(cut, most)), Part(folder, spec, "train", start=cut), everything, rule
     )
+
+
+def ahead(batches: Iterator[Batch], depth: int) -> Generator[Batch, None, None]:
+    """The same batches in the same order, up to `depth` of them read by another thread before they are asked for.
+
+    What reading raises is raised where the batch would have come. Close it (`contextlib.closing`) where the reader may
+    stop early: the thread then ends. With `depth` 0 nothing is read ahead.
+    """
+    if not depth:
+        yield from batches
+        return
+    ready: queue.Queue[Batch | BaseException | None] = queue.Queue()
+    places = threading.Semaphore(depth)
+    stopped = threading.Event()
+
+    def read() -> None:
+        try:
+            item: Batch | None
+            while places.acquire() and not stopped.is_set():
+                ready.put(item := next(batches, None))
+                if item is None:
+                    return
+        except BaseException as error:  # raised again by the reader below
+            ready.put(error)
+
+    thread = threading.Thread(target=read, name="batches ahead", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            places.release()
+    finally:
+        stopped.set()
+        places.release()
+        thread.join()

@@ -1,12 +1,15 @@
 """Batches against numpy's reading of the same files, and damaged files refused by name."""
 
+import threading
+import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dlrm_core.data import Part, keep_off_dataset, open_part, open_training_parts
+from dlrm_core.data import Part, ahead, keep_off_dataset, open_part, open_training_parts
 from dlrm_core.schema.dataset import read_dataset
 from dlrm_core.schema.errors import KitError
 from tests.train.builders import CARDINALITIES, NUM_NUMERICAL, write_dataset
@@ -195,3 +198,55 @@ def test_output_does_not_go_into_a_prepared_data_set(folder, tmp_path):
     keep_off_dataset(tmp_path)  # DATA may lie below it
     with pytest.raises(KitError, match=r"prepared data set.*--out"):
         keep_off_dataset(folder)
+
+
+# Read ahead
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 50])
+def test_ahead_gives_the_same_batches(folder, depth):
+    part = open_part(folder, "train")
+    order = np.random.default_rng(0).permutation(len(part))
+    for arguments in ((13,), (13, order), (13, None, np.arange(-(-len(part) // 13))[::-1])):
+        plain, read = list(part.batches(*arguments)), list(ahead(part.batches(*arguments), depth))
+        assert len(plain) == len(read)
+        for a, b in zip(plain, read, strict=True):
+            assert torch.equal(a.numerical_BN, b.numerical_BN)
+            assert torch.equal(a.ids_BT, b.ids_BT)
+            assert torch.equal(a.label_B, b.label_B)
+
+
+def threads_ahead() -> int:
+    return sum(thread.name == "batches ahead" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_ahead_reads_no_further_than_asked_and_stops(folder, depth):
+    made = []
+
+    def batches():
+        for number, batch in enumerate(open_part(folder, "train").batches(5)):
+            made.append(number)
+            yield batch
+
+    with closing(ahead(batches(), depth)) as read:
+        next(read)
+        deadline = time.monotonic() + 5
+        while len(made) < depth and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        assert len(made) == depth  # the one in use counts: memory is bounded by the depth
+        assert threads_ahead() == 1
+    assert threads_ahead() == 0
+
+
+def test_ahead_raises_what_reading_raises_in_its_place(folder):
+    def batches():
+        yield from list(open_part(folder, "train").batches(50))[:2]
+        raise KitError("row 17 is damaged")
+
+    read = ahead(batches(), 4)
+    assert len([next(read), next(read)]) == 2
+    with pytest.raises(KitError, match="row 17"):
+        next(read)
+    assert threads_ahead() == 0

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from dlrm_core.data import Part
+from dlrm_core.data import Part, ahead
 from dlrm_core.metrics import calibration_curve, click_probability, log_loss, roc_auc, roc_curve
 from dlrm_core.model.dlrm import Dlrm
 from dlrm_core.schema.dataset import DatasetSpec
@@ -19,6 +19,7 @@ from dlrm_core.train.shards import Shards
 # What an evaluation adds to a record.
 MEASURED = ("auc", "log_loss", "mean_prediction", "click_rate", "rows")
 CURVES = ("roc", "calibration")
+AHEAD = 2  # batches
 
 
 @torch.inference_mode()
@@ -30,7 +31,7 @@ def predict(
     done = 0
     if model.fused is not None:
         model.fused.refresh()
-    for batch in part.batches(batch_size):
+    for batch in ahead(part.batches(batch_size), AHEAD):
 
         def shard(start: int, stop: int, batch=batch) -> torch.Tensor:  # type: ignore[no-untyped-def]
             with torch.inference_mode():

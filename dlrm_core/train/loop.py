@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -11,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dlrm_core.data import Batch, Part
+from dlrm_core.data import Batch, Part, ahead
 from dlrm_core.metrics import log_loss, roc_auc
 from dlrm_core.model.dlrm import Dlrm
 from dlrm_core.schema.config import TrainConfig
 from dlrm_core.schema.errors import KitError
 from dlrm_core.train.evaluate import predict
 from dlrm_core.train.shards import Shards
+from dlrm_core.train.speed import Speed
 from dlrm_core.train.step import TrainStep
 
 DIVERGED = "the model has diverged: lower mlps.lr and tables.lr or lengthen schedule.warmup_steps"
@@ -60,6 +62,14 @@ class Best:
     weights: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Reached:
+    """When an evaluation's AUC reached `auc_threshold`: after which step, and how many seconds from the first one on."""
+
+    step: int
+    seconds: float
+
+
 class Fit:
     """Trains one model on one part and looks at another as the stopping rule says."""
 
@@ -77,6 +87,9 @@ class Fit:
         self._window_rows = 0
         self._samples_per_s = math.inf
         self._evaluations_since_best = 0
+        self._start = 0.0
+        self.speed = Speed()
+        self.reached: Reached | None = None
 
     def run(self, part: Part, stop: Part | None, max_steps: int) -> None:
         """Train for `max_steps` steps, or until the stopping rule has had enough; leave the chosen weights in the model.
@@ -84,52 +97,75 @@ class Fit:
         Raises
         ------
         KitError
-            If `part` has no rows, or the loss or a weight becomes infinite or not a number.
+            If `part` has no rows, no step is left after `benchmark_warmup_steps`, or the loss or a weight becomes infinite
+            or not a number.
         """
         if not len(part):
             raise KitError(f"the {part.split} part has no rows to train on; prepare the data set with files for it")
+        self._check_warmup(max_steps)
         marks = self._evaluation_steps(len(part), max_steps) if stop is not None and len(stop) else set()
         if self._config.standardize:
             self.model.standardize(*_mean_and_deviation(part, self._config.batch_size))
-        self._window_start = time.perf_counter()
-        for batch in self._batches(part, max_steps):
+        self._window_start = self._start = time.perf_counter()
+        self.speed.start()
+        with closing(ahead(self._batches(part, max_steps), self._config.prefetch_depth)) as batches:
+            self._train(self.speed.waited_for(batches), stop, max_steps, marks)
+        self._choose()
+        self.model.fold_standardization()
+        self._check_weights()
+
+    def _train(self, batches: Iterator[Batch], stop: Part | None, max_steps: int, marks: set[int]) -> None:
+        for batch in batches:
             self._window.append(self._step.run(batch))
             self._window_rows += len(batch)
             step = self._step.step
+            self.speed.step(len(batch), counts=step > self._config.benchmark_warmup_steps)
             if step % self._config.print_freq == 0 or step == max_steps or step in marks:
                 self._log(max_steps)
             if step in marks and stop is not None:
                 self._evaluate(stop, max_steps)
                 if self._has_had_enough():
                     break
-        self._choose()
-        self.model.fold_standardization()
-        self._check_weights()
+
+    def _check_warmup(self, max_steps: int) -> None:
+        warmup = self._config.benchmark_warmup_steps
+        if warmup and warmup >= max_steps:
+            raise KitError(
+                f"benchmark_warmup_steps is {warmup} and the run has {max_steps} steps, so that none is left to measure; "
+                "lower the one or raise epochs or max_steps"
+            )
 
     def _has_had_enough(self) -> bool:
+        threshold = self._config.auc_threshold
+        if threshold is not None and self.history.auc[-1][1] >= threshold:
+            self.reached = Reached(self._step.step, time.perf_counter() - self._start)
+            return True
         stopping = self._config.stopping
         return stopping.rule != "last" and self._evaluations_since_best >= stopping.patience
 
     def _batches(self, part: Part, max_steps: int) -> Iterator[Batch]:
-        step = 0
+        step, batch_size = 0, self._config.batch_size
         for epoch in count():
-            for batch in part.batches(self._config.batch_size, self._order(len(part), epoch)):
+            order = self._order(len(part), epoch) if self._config.reshuffle else None
+            numbers = math.ceil(len(part) / batch_size)
+            batch_order = self._order(numbers, epoch) if self._config.shuffle_batch_order else None
+            for batch in part.batches(batch_size, order, batch_order):
                 if step == max_steps:
                     return
                 step += 1
                 yield batch
 
-    def _order(self, rows: int, epoch: int) -> NDArray[np.int64] | None:
-        if not self._config.reshuffle:
-            return None
+    def _order(self, number: int, epoch: int) -> NDArray[np.int64]:
         key = (self._config.seed * 1_000_003 + epoch) % 2**63
-        return torch.randperm(rows, generator=torch.Generator().manual_seed(key)).numpy()
+        return torch.randperm(number, generator=torch.Generator().manual_seed(key)).numpy()
 
     def _evaluation_steps(self, rows: int, max_steps: int) -> set[int]:
+        """The last step, and those that `test_freq` or `evaluations_per_epoch` names from `test_after` on."""
         per_epoch = math.ceil(rows / self._config.batch_size)
-        every = per_epoch / self._config.stopping.evaluations_per_epoch
+        every = self._config.test_freq or per_epoch / self._config.stopping.evaluations_per_epoch
         number = math.ceil(max_steps / every)
-        return {min(max_steps, max(1, round(every * i))) for i in range(1, number + 1)}
+        marks = {min(max_steps, max(1, round(every * i))) for i in range(1, number + 1)}
+        return {mark for mark in marks if mark / per_epoch >= self._config.test_after} | {max_steps}
 
     def _log(self, max_steps: int) -> None:
         if not self._window:
@@ -177,6 +213,7 @@ class Fit:
         self._swap_average()
         self._event(max_steps, auc, loss)
         self._window_start += time.perf_counter() - start
+        self.speed.start()
 
     def _swap_average(self) -> None:
         if self._step.average is not None:

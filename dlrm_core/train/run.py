@@ -73,7 +73,7 @@ def train(
         If DATA is damaged, or has no training rows or none that the stopping rule could look at; if RUN cannot be written
         or is a prepared data set; if training diverges.
     """
-    parts = open_training_parts(data)
+    parts = open_training_parts(data, config.max_rows)
     _check_rows(data, parts, config)
     keep_off_dataset(out)
     preset = Path(preset).name  # a preset may be a file; whose folder it lies in is nobody's business
@@ -133,6 +133,11 @@ def evaluate(*, run: Path, data: Path, split: str = "test", progress: Progress =
 def _check_rows(data: Path, parts: TrainingParts, config: TrainConfig) -> None:
     if not len(parts.fit):
         raise KitError(f"{data}: its training part has no rows; prepare the data set with files for it")
+    if config.auc_threshold is not None and not len(parts.stop):
+        raise KitError(
+            f"{data}: has no validation part and too few training rows to hold any back, auc_threshold "
+            f"{config.auc_threshold} needs rows to look at; prepare the data set with --validation or leave it out"
+        )
     if config.stopping.rule != "last" and not len(parts.stop):
         raise KitError(
             f"{data}: has no validation part and too few training rows to hold any back, stopping.rule "
@@ -169,11 +174,17 @@ def _fit_and_choose(
     model = build_model(config.model, spec, config.seed, implementation)
     fit = Fit(model, config, shards, listener, "train")
     steps = config.epochs * math.ceil(len(parts.fit) / config.batch_size)
+    steps = min(steps, config.max_steps or steps)
     with recorder.timed("train"):
         fit.run(parts.fit, parts.stop, steps)
-    chosen = fit.best.step if fit.best is not None else steps
+    trained = fit.history.loss[-1][0]
+    chosen = fit.best.step if fit.best is not None else trained
     rule = "last step" if fit.best is None else f"{config.stopping.rule} on {parts.stop_rule}, step {chosen} of {steps}"
-    metrics = _throughput(fit.history, len(parts.fit), config, recorder)
+    if fit.reached is not None and fit.best is None:
+        rule = (
+            f"first evaluation with auc_threshold {config.auc_threshold} on {parts.stop_rule}, step {chosen} of {steps}"
+        )
+    metrics = _speed(fit, len(parts.fit), config, recorder)
     if len(parts.stop):
         with recorder.timed("evaluate on validation"):
             logit_B = predict(model, parts.stop, config.test_batch_size, shards)
@@ -184,8 +195,18 @@ def _fit_and_choose(
         rule = f"refit on all training rows for {steps} steps, chosen by {rule}"
         with recorder.timed("refit"):
             Fit(model, config, shards, listener, "refit").run(parts.everything, None, steps)
-    recorder.update(choices=recorder.record.choices | {"selection": rule})
+    recorder.update(choices=recorder.record.choices | {"selection": rule} | _threshold(config, fit))
     return model, metrics, _series(fit.history)
+
+
+def _threshold(config: TrainConfig, fit: Fit) -> dict[str, str]:
+    if config.auc_threshold is None:
+        return {}
+    if fit.reached is None:
+        return {"auc_threshold": f"{config.auc_threshold} was not reached in {fit.history.loss[-1][0]} steps"}
+    return {
+        "auc_threshold": f"{config.auc_threshold} reached at step {fit.reached.step}, {fit.reached.seconds:.1f} s after the first"
+    }
 
 
 def _score(model: Dlrm, config: TrainConfig, part: Part, run: Path, record: RunRecord, progress: Progress) -> RunRecord:
@@ -211,17 +232,18 @@ def _name(preset: str, seed: int, overrides: Sequence[str]) -> str:
     return f"DLRM, preset {preset}{others}, seed {seed}"
 
 
-def _throughput(history: History, rows: int, config: TrainConfig, recorder: Recorder) -> tuple[Metric, ...]:
-    seen = history.loss[-1][0] * config.batch_size
-    seconds = recorder.record.timings_s["train"]
-    selection = f"{min(seen, rows * config.epochs)} rows over the wall time of training, evaluations included"
+def _speed(fit: Fit, rows: int, config: TrainConfig, recorder: Recorder) -> tuple[Metric, ...]:
+    """Rows a second with and without evaluations, and how long the steps waited for their batches."""
+    seen = min(fit.history.loss[-1][0] * config.batch_size, rows * config.epochs)
+    seconds, speed = recorder.record.timings_s["train"], fit.speed
+    warmup = f"; the first {config.benchmark_warmup_steps} steps left out" if config.benchmark_warmup_steps else ""
+    every = f"{seen} rows over the wall time of training, evaluations included"
+    steps = f"{speed.rows} rows over the time of their steps, evaluations left out{warmup}"
     return (
+        Metric(name="throughput", value=seen / seconds, unit="rows/s", split="train", selection=every),
+        Metric(name="step_throughput", value=speed.rows / speed.seconds, unit="rows/s", split="train", selection=steps),
         Metric(
-            name="throughput",
-            value=min(seen, rows * config.epochs) / seconds,
-            unit="rows/s",
-            split="train",
-            selection=selection,
+            name="loader_wait", value=speed.waited_s, unit="s", split="train", selection="all steps of the training"
         ),
     )
 

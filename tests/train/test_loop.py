@@ -334,3 +334,65 @@ def test_mean_and_deviation_are_numpys(tmp_path):
     numerical = part.columns()[0].astype("f8")
     assert mean.numpy() == pytest.approx(numerical.mean(0), rel=1e-6)
     assert deviation.numpy() == pytest.approx(numerical.std(0), rel=1e-6)
+
+
+# The options of June 2020
+
+
+@pytest.mark.parametrize(
+    ("test_freq", "test_after", "looks"),
+    [(3, 0.0, [3, 6, 8]), (8, 0.0, [8]), (1, 1.5, [6, 7, 8]), (3, 1.0, [6, 8]), (100, 0.0, [8]), (2, 9.0, [8])],
+)
+def test_test_freq_and_test_after(data, test_freq, test_after, looks):
+    config = tiny_config(epochs=2, print_freq=1000, test_freq=test_freq, test_after=test_after)
+    assert Watched(data, config).looks == looks
+
+
+def test_auc_threshold_ends_the_training_at_once(data, monkeypatch):
+    script(monkeypatch, roc_auc=[0.5, 0.69, 0.7, 0.9], log_loss=FLAT)
+    seen = Watched(data, tiny_config(epochs=4, auc_threshold=0.7))
+    assert seen.looks == [4, 8, 12]
+    assert len(seen.batches) == 12
+    assert seen.fit.reached is not None
+    assert seen.fit.reached.step == 12
+    assert 0 < seen.fit.reached.seconds < 60
+    assert seen.keeps(12)
+
+
+def test_auc_threshold_out_of_reach(data, monkeypatch):
+    script(monkeypatch, roc_auc=FLAT, log_loss=FLAT)
+    seen = Watched(data, tiny_config(epochs=2, auc_threshold=0.7))
+    assert (seen.fit.reached, len(seen.batches)) == (None, 8)
+
+
+def test_batches_come_in_a_new_order_each_epoch(data):
+    """Quirk 9: the published shuffle deadlocks or mixes up its prefetched batches."""
+    orders = []
+    for depth in (0, 1, 3, 100):
+        seen = Watched(data, tiny_config(epochs=6, shuffle_batch_order=True, prefetch_depth=depth), look=False)
+        epochs = [tuple(seen.batches[4 * e : 4 * e + 4]) for e in range(6)]
+        assert all(sorted(epoch) == [15, 64, 64, 64] for epoch in epochs)
+        assert len({epoch.index(15) for epoch in epochs}) > 1  # the short one is not always the last
+        orders.append((epochs, [p.detach().clone() for p in seen.model.parameters()]))
+    for epochs, weights in orders[1:]:
+        assert epochs == orders[0][0]
+        assert all(torch.equal(a, b) for a, b in zip(weights, orders[0][1], strict=True))
+
+
+def test_warm_up_is_left_out_of_the_speed(data):
+    full = Watched(data, tiny_config(epochs=2), look=False).fit.speed
+    warm = Watched(data, tiny_config(epochs=2, benchmark_warmup_steps=5), look=False).fit.speed
+    assert full.rows == 2 * 207
+    assert warm.rows == 64 + 64 + 15  # steps 6 to 8
+    assert 0 < warm.seconds < full.seconds + 60
+    with pytest.raises(KitError, match="benchmark_warmup_steps is 8 and the run has 8 steps"):
+        Watched(data, tiny_config(epochs=2, benchmark_warmup_steps=8), look=False)
+
+
+def test_evaluations_are_left_out_of_the_speed(data, monkeypatch):
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.5)
+        return predict(*arguments)
+
+    monkeypatch.setattr(loop, "predict", slow)
+    assert Watched(data, tiny_config(epochs=2)).fit.speed.seconds < 0.5
