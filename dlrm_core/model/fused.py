@@ -179,10 +179,10 @@ class _Stack:
         self._own = dtype != torch.float32
         self.weights: list[Tensor] = [layer.weight.detach() for layer in self.layers]
         self.biases: list[Tensor] = [layer.bias.detach() for layer in self.layers]
-        if self._own:
+        if self._own and self.layers:
             self.weights = [weight.to(dtype) for weight in self.weights]
 
     def refresh(self) -> None:
         """Round the layers' weights anew; float32 ones are the layers' own."""
-        if self._own:
+        if self._own and self.layers:
             torch._foreach_copy_(self.weights, [layer.weight.detach() for layer in self.layers])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlrm_core.ops.interaction import dot_interaction, dot_width, pad_width
+from dlrm_core.ops.interaction import MOST_DIM, MOST_FEATURES, dot_interaction, dot_interaction_op, dot_width, pad_width
 
 SHAPES = [(5, 2, 4), (3, 4, 32), (7, 5, 3), (4, 9, 64), (2, 27, 16), (2, 32, 8), (3, 27, 128)]
 PADS = ["multiple_of_8", "one_column"]
@@ -28,14 +28,19 @@ def looped(x_BFD: Tensor, pad: str) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
-def check(implementation: Callable[[Tensor, str], Tensor], shape: tuple[int, int, int], pad: str) -> None:
+def check(
+    implementation: Callable[[Tensor, str], Tensor],
+    shape: tuple[int, int, int],
+    pad: str,
+    low: torch.dtype = torch.float32,
+) -> None:
     """Values and gradients: error against float64 at most twice that of the loop in the same dtype."""
-    x, upstream = random(*shape), random(shape[0], dot_width(*shape[1:], pad), seed=1)
+    x, upstream = random(*shape).to(low), random(shape[0], dot_width(*shape[1:], pad), seed=1).to(low)
     results = {}
     for name, function, dtype in (
         ("exact", looped, torch.float64),
-        ("loop", looped, torch.float32),
-        ("tested", implementation, torch.float32),
+        ("loop", looped, low),
+        ("tested", implementation, low),
     ):
         leaf = x.to(dtype, copy=True).requires_grad_()
         out = function(leaf, pad)
@@ -44,7 +49,7 @@ def check(implementation: Callable[[Tensor, str], Tensor], shape: tuple[int, int
         results[name] = (out.detach().double(), gradient.double())
     for exact, loop, tested in zip(results["exact"], results["loop"], results["tested"], strict=True):
         # Below a rounding of the largest value the loop may be exact by luck (D = 3: a handful of sums).
-        floor = torch.finfo(torch.float32).eps * exact.abs().max()
+        floor = torch.finfo(low).eps * exact.abs().max()
         assert (tested - exact).abs().max() <= 2 * (loop - exact).abs().max() + floor
     width = shape[2] + shape[1] * (shape[1] - 1) // 2
     assert torch.equal(results["tested"][0][:, width:], torch.zeros(shape[0], upstream.shape[1] - width).double())
@@ -185,3 +190,60 @@ def test_bad_shapes_are_refused_with_the_shape(shape):
 def test_unknown_pad_is_refused(call):
     with pytest.raises(ValueError, match="none"):
         call("none")
+
+
+# The op
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("pad", PADS)
+@pytest.mark.parametrize("shape", [*SHAPES, (1, 27, 16), (2, MOST_FEATURES, 5), (2, 3, MOST_DIM), (3, 1, 8)])
+def test_op_as_the_loop(shape, pad, dtype):
+    check(dot_interaction_op, shape, pad, dtype)
+
+
+@pytest.mark.parametrize("pad", PADS)
+@pytest.mark.parametrize("shape", [(0, 4, 3), (1, 1, 1), (2, 4, 3), (3, 9, 5)])
+def test_op_is_registered_as_torch_wants_it(shape, pad):
+    x = random(*shape, dtype=torch.float64).requires_grad_()
+    torch.library.opcheck(dot_interaction_op, (x, pad))
+    torch.library.opcheck(
+        torch.ops.dlrm.dot_interaction_backward.default, (dot_interaction_op(x, pad).detach(), x.detach())
+    )
+    if shape[0]:
+        assert torch.autograd.gradcheck(lambda t: dot_interaction_op(t, pad), (x,))
+
+
+def test_op_is_traced_by_export():
+    class Model(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.ops.dlrm.dot_interaction(x, "multiple_of_8").relu()
+
+    x = random(4, 5, 3)
+    program = torch.export.export(Model(), (x,), dynamic_shapes={"x": {0: torch.export.Dim("batch", min=2)}})
+    assert any("dlrm.dot_interaction" in str(node.target) for node in program.graph.nodes)
+    for rows in (2, 9):
+        other = random(rows, 5, 3, seed=rows)
+        assert torch.equal(program.module()(other), dot_interaction_op(other, "multiple_of_8").relu())
+
+
+def test_op_is_traced_by_compile_as_one_graph():
+    x = random(4, 5, 3).requires_grad_()
+    compiled = torch.compile(lambda t: dot_interaction_op(t, "multiple_of_8") * 2, backend="aot_eager", fullgraph=True)
+    (gradient,) = torch.autograd.grad(compiled(x).sum(), x)
+    (expected,) = torch.autograd.grad((dot_interaction_op(x, "multiple_of_8") * 2).sum(), x)
+    assert torch.equal(gradient, expected)
+
+
+def test_op_takes_strides_and_leaves_its_input():
+    x = random(4, 6, 10)[:, ::2, ::2]
+    kept = x.clone()
+    assert torch.equal(dot_interaction_op(x, "multiple_of_8"), dot_interaction_op(x.contiguous(), "multiple_of_8"))
+    assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize("function", [dot_interaction, dot_interaction_op])
+@pytest.mark.parametrize("shape", [(2, MOST_FEATURES + 1, 4), (2, 3, MOST_DIM + 1), (2, 0, 4), (2, 3, 0), (3, 4)])
+def test_beyond_the_limits_both_refuse(function, shape):
+    with pytest.raises(ValueError, match="F of 1 to 40 and D of 1 to 256"):
+        function(torch.zeros(shape), "multiple_of_8")
