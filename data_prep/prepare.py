@@ -9,7 +9,8 @@ from typing import Any
 
 from data_prep.engines import make_engine
 from data_prep.estimate import check_memory, describe, estimate, measure
-from data_prep.pipeline import WORK, Files, Job, clean, run
+from data_prep.job import WORK, Files, Job
+from data_prep.pipeline import clean, run
 from data_prep.published import check_days
 from data_prep.raw import CATEGORICAL
 from data_prep.table_reader import check_tables

@@ -14,7 +14,8 @@ import polars as pl
 from data_prep.definition import transform_numerical
 from data_prep.engines import cudf_engine
 from data_prep.engines.cudf_engine import CudfEngine
-from data_prep.pipeline import Files, Job, run
+from data_prep.job import Files, Job
+from data_prep.pipeline import run
 from data_prep.prepare import prepare
 from data_prep.raw import NUMERICAL, read_blocks
 from data_prep.sample import make_sample

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from data_prep.job import WORK
 from data_prep.permutation import shuffled_positions
-from data_prep.pipeline import WORK
 from data_prep.prepare import prepare
 from dlrm_core.schema.dataset import SPLITS, Preparation, read_dataset
 from dlrm_core.schema.errors import KitError

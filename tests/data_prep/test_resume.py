@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data_prep.engines.polars_engine import PolarsEngine
-from data_prep.pipeline import WORK
+from data_prep.job import WORK
 from data_prep.prepare import prepare
 from dlrm_core.schema.dataset import Preparation
 from dlrm_core.schema.errors import KitError
