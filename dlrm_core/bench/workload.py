@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlrm_core.zipf import ZipfIds
+
 NUM_NUMERICAL = 13
 LEARNING_RATE = 0.1
 ZIPF_EXPONENT = 1.1
@@ -100,29 +102,14 @@ class Weights:
     tables: list[NDArray[np.float32]]
 
 
-def zipf_distribution(rows: int, exponent: float = ZIPF_EXPONENT) -> NDArray[np.float64]:
-    """P(rank k) proportional to k^-exponent for k = 1 to `rows`, summing to 1."""
-    weight = np.arange(1, rows + 1, dtype=np.float64) ** -exponent
-    return weight / weight.sum()
-
-
-def zipf_ids(
-    generator: np.random.Generator, permutation_V: NDArray[np.int64], count: int, exponent: float = ZIPF_EXPONENT
-) -> NDArray[np.int64]:
-    """`count` ids whose ranks follow :func:`zipf_distribution`; rank k is id ``permutation_V[k - 1]``."""
-    cumulative = np.cumsum(zipf_distribution(len(permutation_V), exponent))
-    cumulative[-1] = 1.0  # rounding must not leave a rank beyond the last
-    return permutation_V[np.searchsorted(cumulative, generator.random(count), side="right")]
-
-
 def batches(workload: Workload, batch_size: int, count: int) -> Iterator[Arrays]:
     """`count` batches, the same in every process."""
     generator = np.random.default_rng([workload.seed, 1, batch_size])
     shuffled = np.random.default_rng([workload.seed, 2])
-    permutations = [shuffled.permutation(rows) for rows in CARDINALITIES]
+    columns = [ZipfIds(shuffled.permutation(rows), ZIPF_EXPONENT) for rows in CARDINALITIES]
     for _ in range(count):
         numerical_BN = np.abs(generator.standard_normal((batch_size, NUM_NUMERICAL), dtype=np.float32))
-        ids_BT = np.stack([zipf_ids(generator, one, batch_size) for one in permutations], axis=1)
+        ids_BT = np.stack([column.draw(generator, batch_size) for column in columns], axis=1)
         label_B = (generator.random(batch_size) < CLICK_RATE).astype(np.float32)
         yield Arrays(numerical_BN, ids_BT, label_B)
 

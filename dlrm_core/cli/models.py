@@ -15,7 +15,11 @@ def add_commands(commands: Commands) -> None:
 
 def _add_train(commands: Commands) -> None:
     command = add_command(commands, "train", "Train a DLRM on a prepared data set.")
-    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, metavar="DATA", help="prepared data set")
+    source.add_argument(
+        "--synthetic", nargs="+", metavar="NAME=VALUE", help="rows made in memory instead, as of `dlrm synthetic`"
+    )
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="output folder")
     _add_preset(command)
     command.set_defaults(function=_train)
@@ -58,14 +62,14 @@ def _add_preset(command: argparse.ArgumentParser) -> None:
 
 def _train(arguments: Arguments) -> None:
     from dlrm_core.console import ConsoleProgress
-    from dlrm_core.schema.config import load_preset
+    from dlrm_core.schema.config import load_preset, synthetic_config
     from dlrm_core.train.run import train
 
     overrides = [override for group in arguments.overrides for override in group]
     preset = load_preset(arguments.preset, overrides)
     say(f"configuration: {preset.train.model_dump_json()}")
     record = train(
-        data=arguments.data,
+        data=arguments.data or synthetic_config(arguments.synthetic),
         out=arguments.out,
         config=preset.train,
         preset=arguments.preset,

@@ -9,6 +9,7 @@ from dlrm_core.cli.common import Arguments, Commands, add_command, say
 def add_commands(commands: Commands) -> None:
     """Declare the commands of this room."""
     _add_sample(commands)
+    _add_synthetic(commands)
     _add_download(commands)
     _add_spec(commands)
     _add_prepare(commands)
@@ -24,6 +25,21 @@ def _add_sample(commands: Commands) -> None:
     command.add_argument("--days", type=int, default=7, help="day files")
     command.add_argument("--seed", type=int, default=2020, help="seed of the teacher and the rows")
     command.set_defaults(function=_sample)
+
+
+def _add_synthetic(commands: Commands) -> None:
+    command = add_command(
+        commands, "synthetic", "Write a data set of random rows, to measure speed: no raw files needed."
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="DATA", help="output folder")
+    command.add_argument(
+        "values",
+        nargs="*",
+        metavar="NAME=VALUE",
+        help="rows, test_rows, cardinalities (100000x26 or 5,90,7), numerical, ids (uniform or zipf), zipf_exponent, "
+        "click_rate, seed",
+    )
+    command.set_defaults(function=_synthetic)
 
 
 def _add_download(commands: Commands) -> None:
@@ -136,6 +152,16 @@ def _sample(arguments: Arguments) -> None:
         out=arguments.out, rows=arguments.rows, days=arguments.days, seed=arguments.seed, progress=ConsoleProgress()
     )
     say(f"{arguments.rows:,} rows in {arguments.days} files, best attainable AUC on the last day {record.best_auc:.6f}")
+
+
+def _synthetic(arguments: Arguments) -> None:
+    from dlrm_core.console import ConsoleProgress
+    from dlrm_core.schema.config import synthetic_config
+    from dlrm_core.synthetic import write_synthetic
+
+    spec = write_synthetic(out=arguments.out, config=synthetic_config(arguments.values), progress=ConsoleProgress())
+    rows = ", ".join(f"{name} {split.rows:,}" for name, split in spec.splits.items())
+    say(f"rows: {rows}; ids in all: {sum(spec.cardinalities.values()):,}; digest {spec.digest[:16]}")
 
 
 def _download(arguments: Arguments) -> None:

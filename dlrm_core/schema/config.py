@@ -184,6 +184,35 @@ class TrainConfig(Strict):
         return self
 
 
+class SyntheticConfig(Strict):
+    """Rows made by no teacher, to measure speed: ids uniform or by Zipf's law, numericals the size of a standard normal.
+
+    `cardinalities` are the rows of each table; of the ids of a table every one can occur.
+    """
+
+    rows: int = Field(default=1_000_000, ge=1)
+    test_rows: int = Field(default=100_000, ge=0)
+    cardinalities: tuple[int, ...] = (100_000,) * 26
+    numerical: int = Field(default=13, ge=1)
+    ids: Literal["uniform", "zipf"] = "zipf"
+    zipf_exponent: float = Field(default=1.1, gt=0)
+    click_rate: float = Field(default=0.03, gt=0, lt=1)
+    seed: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _tables(self) -> "SyntheticConfig":
+        if not self.cardinalities or min(self.cardinalities) < 1:
+            raise ValueError(
+                f"cardinalities are {list(self.cardinalities)}; at least one table of at least one row is needed"
+            )
+        return self
+
+    def words(self) -> str:
+        """NAME=VALUE for each field, as the commands take them."""
+        values = self.model_dump(mode="json") | {"cardinalities": ",".join(map(str, self.cardinalities))}
+        return " ".join(f"{name}={value}" for name, value in values.items())
+
+
 class SampleConfig(Strict):
     """Size and seed of the planted sample."""
 
@@ -219,6 +248,36 @@ class Preset(Strict):
     prepare: Preparation
     train: TrainConfig = TrainConfig()
     baselines: BaselinesConfig = BaselinesConfig()
+
+
+def synthetic_config(words: list[str] | tuple[str, ...]) -> SyntheticConfig:
+    """The configuration that NAME=VALUE words say; cardinalities as 10,20,30 or 100000x26 or both together.
+
+    >>> synthetic_config(["rows=1000", "cardinalities=5,100x2"]).cardinalities
+    (5, 100, 100)
+
+    Raises
+    ------
+    KitError
+        If a word or a value does not fit.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise KitError(f"{word}: NAME=VALUE is needed, for example rows=1000000")
+        values[name] = _cardinalities(text) if name == "cardinalities" else parse_yaml(text, source=word)
+    return SyntheticConfig.from_dict(values, source="synthetic data")
+
+
+def _cardinalities(text: str) -> list[int]:
+    found: list[int] = []
+    for piece in text.split(","):
+        rows, _, times = piece.partition("x")
+        if not rows.isdecimal() or (times and not times.isdecimal()):
+            raise KitError(f"cardinalities={text}: {piece!r} came, numbers like 10,20,30 or 100000x26 are needed")
+        found += [int(rows)] * int(times or 1)
+    return found
 
 
 def preset_names() -> list[str]:

@@ -2,14 +2,13 @@
 
 import math
 import shlex
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from dlrm_core.data import Part, TrainingParts, keep_off_dataset, open_part, open_training_parts
 from dlrm_core.model.dlrm import Dlrm
-from dlrm_core.schema.config import TrainConfig
+from dlrm_core.schema.config import SyntheticConfig, TrainConfig
 from dlrm_core.schema.dataset import SPLITS, DatasetSpec
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import sha256_file
@@ -24,6 +23,7 @@ from dlrm_core.schema.record import (
     without_folders,
     write_record,
 )
+from dlrm_core.synthetic import synthetic_parts
 from dlrm_core.train.checkpoint import MLPS, TABLES, build_model, check_weights, load_model, save_model
 from dlrm_core.train.evaluate import (
     check_same_encoding,
@@ -49,7 +49,7 @@ def unheard(event: TrainEvent) -> None:
 
 def train(
     *,
-    data: Path,
+    data: Path | SyntheticConfig,
     out: Path,
     config: TrainConfig,
     preset: str,
@@ -60,8 +60,10 @@ def train(
 
     Parameters
     ----------
-    data, out : Path
-        DATA and RUN folders.
+    data : Path or SyntheticConfig
+        DATA, or rows that are made in memory as they are needed.
+    out : Path
+        RUN.
     config : TrainConfig
         Complete configuration; `preset` and `overrides` say, for the record, where it came from.
     listener : callable (TrainEvent)
@@ -73,8 +75,9 @@ def train(
         If DATA is damaged, or has no training rows or none that the stopping rule could look at; if RUN cannot be written
         or is a prepared data set; if training diverges.
     """
-    parts = open_training_parts(data, config.max_rows)
-    _check_rows(data, parts, config)
+    source = _Source(data)
+    parts = source.parts(config.max_rows)
+    _check_rows(source.name, parts, config)
     keep_off_dataset(out)
     preset = Path(preset).name  # a preset may be a file; whose folder it lies in is nobody's business
     words = ["--preset", preset, *(word for override in overrides for word in ("--set", override))]
@@ -82,8 +85,8 @@ def train(
         out,
         "train",
         name=_name(preset, config.seed, overrides),
-        repeat=f"dlrm train --data DATA --out RUN {shlex.join(words)}",
-        config={"preset": preset, "train": config.model_dump(mode="json")},
+        repeat=f"dlrm train {source.words} --out RUN {shlex.join(words)}",
+        config={"preset": preset, "train": config.model_dump(mode="json")} | source.config,
         choices={"stopping rows": parts.stop_rule} | choose(config).choices,
         dataset_digest=parts.fit.spec.digest,
         seeds={"model": config.seed},
@@ -92,7 +95,7 @@ def train(
         with Shards(deterministic=config.deterministic) as shards:
             model, metrics, series = _fit_and_choose(config, parts, shards, listener, recorder)
         outputs = save_model(model, parts.fit.spec, out)
-        shutil.copyfile(data / DESCRIPTION, out / DESCRIPTION)
+        (out / DESCRIPTION).write_text(parts.fit.spec.to_json(), encoding="utf-8")
         recorder.update(outputs=outputs, metrics=metrics, series=series)
     return recorder.record
 
@@ -130,7 +133,7 @@ def evaluate(*, run: Path, data: Path, split: str = "test", progress: Progress =
     return scored
 
 
-def _check_rows(data: Path, parts: TrainingParts, config: TrainConfig) -> None:
+def _check_rows(data: str, parts: TrainingParts, config: TrainConfig) -> None:
     if not len(parts.fit):
         raise KitError(f"{data}: its training part has no rows; prepare the data set with files for it")
     if config.auc_threshold is not None and not len(parts.stop):
@@ -225,6 +228,21 @@ def _score(model: Dlrm, config: TrainConfig, part: Part, run: Path, record: RunR
             "choices": record.choices | {scored_choice(part.split): f"data set {part.spec.digest}"},
         }
     )
+
+
+class _Source:
+    """Where the rows come from, and how a record says it; a folder's name is nobody's business."""
+
+    def __init__(self, data: Path | SyntheticConfig) -> None:
+        self._data = data
+        self.name = "synthetic data" if isinstance(data, SyntheticConfig) else str(data)
+        self.words = f"--synthetic {data.words()}" if isinstance(data, SyntheticConfig) else "--data DATA"
+        self.config = {"synthetic": data.model_dump(mode="json")} if isinstance(data, SyntheticConfig) else {}
+
+    def parts(self, max_rows: int | None) -> TrainingParts:
+        if isinstance(self._data, SyntheticConfig):
+            return synthetic_parts(self._data, max_rows)
+        return open_training_parts(self._data, max_rows)
 
 
 def _name(preset: str, seed: int, overrides: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Zipf ids against their exact distribution; weights and batches the same in every process."""
+"""Weights and batches the same in every process."""
 
 import json
 
@@ -14,44 +14,7 @@ from dlrm_core.bench.workload import (
     initial_weights,
     multiply_adds,
     upper_pair_columns,
-    zipf_distribution,
-    zipf_ids,
 )
-
-
-@pytest.mark.parametrize("rows", [1, 3, 1000])
-def test_the_distribution_is_the_truncated_law(rows):
-    weights = [k**-1.1 for k in range(1, rows + 1)]
-    assert zipf_distribution(rows) == pytest.approx([weight / sum(weights) for weight in weights], rel=1e-12)
-
-
-def chi_square_deviations(observed, probability):
-    """How many standard deviations the chi-square statistic lies above its mean."""
-    expected = probability * observed.sum()
-    statistic = ((observed - expected) ** 2 / expected).sum()
-    freedom = len(observed) - 1
-    return (statistic - freedom) / np.sqrt(2 * freedom)
-
-
-def ranks(exponent):
-    permutation = np.random.default_rng(5).permutation(50)
-    ids = zipf_ids(np.random.default_rng(6), permutation, 200_000, exponent)
-    return np.bincount(np.argsort(permutation)[ids], minlength=50)
-
-
-def test_ids_follow_the_distribution():
-    assert abs(chi_square_deviations(ranks(1.1), zipf_distribution(50))) < 4
-
-
-@pytest.mark.parametrize("wrong", [1.0, 1.2])
-def test_the_same_test_refuses_another_exponent(wrong):
-    assert chi_square_deviations(ranks(wrong), zipf_distribution(50)) > 20
-
-
-def test_ids_are_permuted():
-    permutation = np.array([2, 0, 1])
-    ids = zipf_ids(np.random.default_rng(1), permutation, 3000)
-    assert np.argsort(-np.bincount(ids)).tolist() == permutation.tolist()
 
 
 def test_every_id_fits_its_table():
