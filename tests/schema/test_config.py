@@ -112,7 +112,7 @@ def test_override_of_a_section_that_the_preset_leaves_to_its_defaults(tmp_path):
         ("epochs=true", "'train.epochs' is True"),
         ("epochs=1.5", "'train.epochs' is 1.5"),
         ("deterministic=7", "'train.deterministic' is 7"),
-        ("precision=fp16", "'fp32'"),
+        ("precision=fp8", "'fp32'"),
         ("model.embedding_dim={", "not YAML"),
         ("model.embedding_dim=8", "must equal embedding_dim 8"),
         ("model.top_mlp_sizes=[8]", "must be 1, the logit"),

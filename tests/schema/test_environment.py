@@ -31,7 +31,7 @@ def test_commit_is_that_of_the_checkout():
 def test_source_digest_is_names_and_bytes_of_the_sources():
     root = project_root()
     wanted = hashlib.sha256()
-    paths = [path for path in (root / "dlrm_core/schema").rglob("*.py")]
+    paths = [p for p in (root / "dlrm_core/schema").rglob("*") if p.suffix in (".py", ".yaml")]
     for path in sorted(paths):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         wanted.update(f"{path.relative_to(root).as_posix()}\0{digest}\n".encode())
