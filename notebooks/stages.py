@@ -29,17 +29,29 @@ BASELINE_ROOMS = (*MODEL_ROOMS, "dlrm_core/baselines.py")
 
 @dataclass(frozen=True)
 class Raw:
-    """Raw files to prepare, and whether they are the planted sample (whose rows may be shown)."""
+    """Raw files to prepare, and whether they are the planted sample (whose rows may be shown).
+
+    Without `test` the last seventh of the rows of `train` is the test part.
+    """
 
     train: list[Path]
     test: list[Path]
     planted: bool
 
+    @property
+    def parts(self) -> dict[str, list[Path]]:
+        """The files as `prepare` takes them."""
+        return {"train": self.train, "test": self.test} if self.test else {"whole": self.train}
+
+    def __str__(self) -> str:
+        train, test = (", ".join(path.name for path in files) for files in (self.train, self.test))
+        return (
+            f"{train} to train on, {test} to test on" if test else f"{train}, the last seventh of the rows to test on"
+        )
+
 
 def ensure_raw(folder: Path, preset: Preset, train: list[str], test: list[str], progress: Progress = silent) -> Raw:
     """The raw files: the user's own, or the planted sample, made if need be.
-
-    Without a test file the last seventh of the user's rows is split off.
 
     Raises
     ------
@@ -51,18 +63,7 @@ def ensure_raw(folder: Path, preset: Preset, train: list[str], test: list[str], 
         input_file(path, "a raw Criteo file")
     if own_test and not own_train:
         raise KitError("test files came without training files; name some (TRAIN=... with make)")
-    if own_train and own_test:
-        return Raw(own_train, own_test, planted=False)
-    return _split(folder, own_train, progress) if own_train else _sample(folder, preset, progress)
-
-
-def _split(folder: Path, files: list[Path], progress: Progress) -> Raw:
-    from data_prep.split import split_last_seventh
-
-    raw = folder / "raw"
-    key = fingerprint(files=[sha256_file(path) for path in files], sources=source_digest(DATA_ROOMS))
-    once(Marker(folder, "split"), key, raw, lambda: split_last_seventh(files, raw, progress))
-    return Raw([raw / "train.tsv"], [raw / "test.tsv"], planted=False)
+    return Raw(own_train, own_test, planted=False) if own_train else _sample(folder, preset, progress)
 
 
 def _sample(folder: Path, preset: Preset, progress: Progress) -> Raw:
@@ -96,7 +97,7 @@ def ensure_data(folder: Path, preset: Preset, raw: Raw, progress: Progress = sil
         Marker(folder, "prepare"),
         key,
         data,
-        lambda: prepare(train=raw.train, test=raw.test, out=data, preparation=preset.prepare, progress=progress),
+        lambda: prepare(**raw.parts, out=data, preparation=preset.prepare, progress=progress),
     )
     return data
 

@@ -93,8 +93,8 @@ def _own_files(group: Group, raw: list[Entry]) -> list[str]:
     """TRAIN and TEST for users' own files; nothing for the planted sample, which is made anew."""
     if group.spec is None or any(entry.record.command == "sample" for entry in raw):
         return []
-    for entry in raw:
-        files = entry.record.config.get("files")
+    for entry in [*raw, *(entry for entry in group.entries if entry.record.command == "prepare")]:
+        files = entry.record.config.get("files" if entry.record.command == "split" else "whole")
         if isinstance(files, list):
             return [f"TRAIN={shlex.quote(' '.join(map(str, files)))}"]
     parts = [("TRAIN", group.spec.splits["train"]), ("TEST", group.spec.splits["test"])]

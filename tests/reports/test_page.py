@@ -1,5 +1,6 @@
 import re
 import shutil
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -221,6 +222,15 @@ def test_how_to_repeat_it(runs):
     assert order == sorted(order)
     runs.record("raw", "split", "raw", config={"files": ["mine.tsv.gz"]}, repeat="make reproduce PRESET=...")
     assert "make it so" in page_of(runs, repeat="make it so")
+
+
+def test_files_that_the_kit_split_are_repeated_without_test_files(runs):
+    runs.usual()
+    config = {"train": [], "validation": [], "test": [], "whole": ["mine.tsv.gz", "more.tsv"]}
+    runs.record(
+        "own", "prepare", "own", config=config, dataset_digest=runs.train(1).dataset_digest, repeat="dlrm prepare ..."
+    )
+    assert "make reproduce PRESET=tiny TRAIN='mine.tsv.gz more.tsv' SET=seed=1" in unescape(text_of(page_of(runs)))
 
 
 def test_a_table_of_ones_own_is_not_made_again_by_make(runs):
