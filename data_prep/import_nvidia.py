@@ -1,6 +1,5 @@
 """The command `import`: a data set that NVIDIA's tools prepared becomes DATA. Every row is checked, and the order is kept."""
 
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,17 +11,17 @@ from numpy.typing import NDArray
 from data_prep import feature_spec
 from data_prep.feature_spec import feature_spec_of
 from data_prep.nvidia_layouts import Layout, find_layout
+from data_prep.output import outcome, refuse_strangers
 from data_prep.record_files import RecordFile, RecordReader, rows_of
 from data_prep.writer import SplitWriter
 from dlrm_core.schema.dataset import SPLITS, DatasetSpec, Imported, Split, read_dataset
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import keep_apart, make_output_folder, sha256_bytes, write_atomic
 from dlrm_core.schema.progress import Progress, silent
-from dlrm_core.schema.record import Metric, recording
+from dlrm_core.schema.record import recording
 
 BLOCK_ROWS = 1 << 16  # 10 MB of the widest layout's records
 ENGINE = "imported"
-_OURS = re.compile(r"(label|numerical|cat_\d+)\.bin(\.part)?")
 
 Block = Mapping[str, NDArray[Any]]  # one array a column
 
@@ -56,7 +55,7 @@ def import_dataset(
     """
     layout = find_layout(source, format)
     keep_apart((source, *(file.path for files in layout.splits.values() for file in files)), out)
-    _refuse_strangers(out)
+    refuse_strangers(out)
     make_output_folder(out)
     label = source.resolve().name
     with recording(
@@ -76,26 +75,8 @@ def import_dataset(
             _publish(work, out, spec)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        recorder.update(
-            metrics=tuple(_rows_metric(name, split.rows) for name, split in splits.items()),
-            dataset_digest=spec.digest,
-            outputs={"dataset.json": sha256_bytes(spec.to_json().encode())},
-        )
+        recorder.update(**outcome(spec))
     return spec
-
-
-def _rows_metric(split: str, rows: int) -> Metric:
-    return Metric(name="rows", value=rows, unit="rows", split=split, selection="all rows given")
-
-
-def _refuse_strangers(out: Path) -> None:
-    """The folders of the splits are replaced whole: nothing but our own files may lie there."""
-    for folder in (out / name for name in SPLITS):
-        if folder.exists() and not folder.is_dir():
-            raise KitError(f"{folder}: is a file, where the {folder.name} part goes; name another --out")
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if not _OURS.fullmatch(path.name):
-                raise KitError(f"{path}: is not of a prepared data set, whose folder is replaced; name another --out")
 
 
 def _import_split(layout: Layout, name: str, work: Path, progress: Progress) -> Split:

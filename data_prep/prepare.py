@@ -1,6 +1,5 @@
 """The command `prepare`: raw text files in, a prepared data set out; see :mod:`data_prep.pipeline` for its stages."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,21 +9,21 @@ from typing import Any
 from data_prep.engines import make_engine
 from data_prep.estimate import check_memory, describe, estimate, measure
 from data_prep.job import WORK, Files, Job
+from data_prep.output import outcome, refuse_strangers
 from data_prep.pipeline import clean, run
 from data_prep.published import check_days
 from data_prep.raw import CATEGORICAL
 from data_prep.table_reader import check_tables
-from dlrm_core.schema.dataset import SPLITS, DatasetSpec, Preparation
+from dlrm_core.schema.dataset import DatasetSpec, Preparation
 from dlrm_core.schema.errors import KitError
-from dlrm_core.schema.files import input_file, keep_apart, make_output_folder, sha256_bytes
+from dlrm_core.schema.files import input_file, keep_apart, make_output_folder
 from dlrm_core.schema.lock import only_process
 from dlrm_core.schema.progress import Progress, silent
-from dlrm_core.schema.record import Metric, recording
+from dlrm_core.schema.record import recording
 from dlrm_core.schema.table import TableSpec
 
 DEFAULT_MEMORY_BYTES = 4 << 30
 MIN_MEMORY_BYTES = 1 << 30
-_OURS = re.compile(r"(label|numerical|cat_\d+)\.bin(\.part)?")
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class Request:
         if self.table is not None:
             check_tables(self.files.all, self.table)
             check_days(self.files.all)
-        _refuse_strangers(self.out)
+        refuse_strangers(self.out)
 
     def _check_parts(self) -> None:
         if self.whole and (self.train or self.test or self.validation or self.halve):
@@ -180,14 +179,7 @@ def prepare(*, progress: Progress = silent, **asked: Any) -> DatasetSpec:
             spec = run(job, request.out, recorder)
         finally:
             clean(work)
-        recorder.update(
-            metrics=tuple(
-                Metric(name="rows", value=split.rows, unit="rows", split=name, selection="all rows given")
-                for name, split in spec.splits.items()
-            ),
-            dataset_digest=spec.digest,
-            outputs={"dataset.json": sha256_bytes(spec.to_json().encode())},
-        )
+        recorder.update(**outcome(spec))
     return spec
 
 
@@ -218,13 +210,3 @@ def dry_run(**asked: Any) -> list[str]:
 
 def _names(paths: str) -> str:
     return ",".join(PurePath(path).name for path in paths.split(","))
-
-
-def _refuse_strangers(out: Path) -> None:
-    """The folders of the splits are replaced whole: nothing but our own files may lie there."""
-    for folder in (out / name for name in SPLITS):
-        if folder.exists() and not folder.is_dir():
-            raise KitError(f"{folder}: is a file, where the {folder.name} part goes; name another --out")
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if not _OURS.fullmatch(path.name):
-                raise KitError(f"{path}: is not of a prepared data set, whose folder is replaced; name another --out")

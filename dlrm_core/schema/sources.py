@@ -6,8 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dlrm_core.schema.base import Strict, nearest, parse_yaml
+from dlrm_core.schema.base import Strict, nearest
 from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.yaml_file import read_mapping
 
 DOWNLOADS_FILE = "downloads.json"
 
@@ -153,11 +154,7 @@ def read_sources(path: Path) -> Sources:
     KitError
         If it cannot be read, is not YAML or does not fit the schema.
     """
-    if not path.is_file():
-        raise KitError(f"{path}: no such file; a YAML of data sources is needed")
-    values = parse_yaml(path.read_text(encoding="utf-8"), source=path.name)
-    if not isinstance(values, dict):
-        raise KitError(f"{path.name}: needs the keys schema_version and datasets")
+    values = read_mapping(path, "a YAML of data sources is needed")
     values.pop("shared", None)  # a place for YAML anchors
     return Sources.from_dict(values, source=path.name)
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from dlrm_core.schema.base import Strict, dump_yaml, parse_yaml
+from dlrm_core.schema.base import Strict, dump_yaml
 from dlrm_core.schema.dataset import NumericalTransform
-from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.yaml_file import read_mapping
 
 
 def is_separator(text: str) -> bool:
@@ -65,15 +65,7 @@ def read_table_spec(path: Path) -> TableSpec:
     KitError
         If the file is missing, is not YAML or does not fit the schema.
     """
-    if not path.is_file():
-        raise KitError(f"{path}: no such file; `dlrm spec` writes one from a CSV or Parquet file")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise KitError(f"{path}: is not a text in UTF-8; a YAML is needed") from None
-    values = parse_yaml(text, source=str(path))
-    if not isinstance(values, dict):
-        raise KitError(f"{path}: holds {type(values).__name__}, a mapping is needed")
+    values = read_mapping(path, "`dlrm spec` writes one from a CSV or Parquet file")
     return TableSpec.from_dict(values, source=str(path))
 
 
