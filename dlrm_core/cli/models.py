@@ -22,6 +22,15 @@ def _add_train(commands: Commands) -> None:
     )
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="output folder")
     _add_preset(command)
+    command.add_argument(
+        "--profile",
+        type=int,
+        nargs="?",
+        const=20,
+        default=0,
+        metavar="STEPS",
+        help="profile so many steps: RUN/profile/trace.json and table.txt; 20 if no number is given",
+    )
     command.set_defaults(function=_train)
 
 
@@ -75,6 +84,7 @@ def _train(arguments: Arguments) -> None:
         preset=arguments.preset,
         overrides=overrides,
         listener=ConsoleProgress().train_event,
+        profile_steps=arguments.profile,
     )
     say(
         f"trained in {record.timings_s['total']:.1f} s; next: dlrm evaluate --run {arguments.out} --data {arguments.data}"

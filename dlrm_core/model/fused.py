@@ -7,7 +7,8 @@ Legend: B rows, N numerical features, T tables, F = T + 1 feature vectors, D emb
 interaction, I inputs of a layer, O its outputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,11 @@ class FusedDlrm:
         loss and the tables are float32.
     route : str
         See :class:`dlrm_core.ops.gemm.Gemm`.
+
+    Attributes
+    ----------
+    named : callable (str) -> context manager
+        Entered around each part of the computation, with its name; whoever measures may put one here.
     """
 
     def __init__(self, model: "Dlrm", dtype: torch.dtype, route: str) -> None:
@@ -67,6 +73,7 @@ class FusedDlrm:
         self._width = first.in_features
         self._small = None if dtype == torch.float32 else FusedDlrm(model, torch.float32, route)
         self._buffers: dict[tuple[str, int], Tensor] = {}
+        self.named: Callable[[str], AbstractContextManager[object]] = _unnamed
 
     def refresh(self) -> None:
         """Take over the model's weights, which somebody else changes."""
@@ -83,38 +90,50 @@ class FusedDlrm:
     @torch.no_grad()
     def gradients(self, numerical_BN: Tensor, ids_BT: Tensor, label_B: Tensor) -> Gradients:
         """Loss and gradients of a batch. They lie in buffers that the next call fills anew."""
-        self.refresh()
+        with self.named("round the weights"):
+            self.refresh()
         activations = self._forward(numerical_BN, ids_BT)
         split = len(self._bottom.layers) + 1
         bottom, top = activations[:split], activations[split:]
-        logit_B = self._last(top[-1])
+        with self.named("last layer and loss"):
+            loss, last_gradients, gradient = self._loss(top[-1], label_B)
+        with self.named("top MLP backward"):
+            top_gradients, z_gradient_BK = self._backward(self._top, top, gradient)
+        with self.named("interaction backward"):
+            x_gradient_BFD = self._interaction_backward(z_gradient_BK)
+        with self.named("bottom MLP backward"):
+            first_BD = self._buffer("gradient of bottom", bottom[-1].shape)
+            first_BD.copy_(x_gradient_BFD[:, 0])
+            bottom_gradients, _ = self._backward(self._bottom, bottom, first_BD, to_input=False)
+        return Gradients(loss, (*bottom_gradients, *top_gradients, *last_gradients), x_gradient_BFD[:, 1:])
+
+    def _loss(self, x_BI: Tensor, label_B: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+        """Mean loss; gradients of the last layer's weight and bias; that of its input."""
+        logit_B = self._last(x_BI)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logit_B, label_B)
         residual_B = (torch.sigmoid(logit_B) - label_B) / len(label_B)
-        last = self._output_layer()
-        last_gradients = (residual_B[None] @ top[-1].float(), residual_B.sum()[None])
-        gradient = self._buffer("gradient of top", top[-1].shape)
-        torch.mul(residual_B[:, None], last.weight, out=gradient)
-        top_gradients, z_gradient_BK = self._backward(self._top, top, gradient)
-        x_gradient_BFD = self._interaction_backward(z_gradient_BK)
-        first_BD = self._buffer("gradient of bottom", bottom[-1].shape)
-        first_BD.copy_(x_gradient_BFD[:, 0])
-        bottom_gradients, _ = self._backward(self._bottom, bottom, first_BD, to_input=False)
-        return Gradients(loss, (*bottom_gradients, *top_gradients, *last_gradients), x_gradient_BFD[:, 1:])
+        gradient_BI = self._buffer("gradient of top", x_BI.shape)
+        torch.mul(residual_B[:, None], self._output_layer().weight, out=gradient_BI)
+        return loss, (residual_B[None] @ x_BI.float(), residual_B.sum()[None]), gradient_BI
 
     def _forward(self, numerical_BN: Tensor, ids_BT: Tensor) -> list[Tensor]:
         """Inputs and outputs of the bottom's layers, then of the top's hidden ones."""
-        bottom = self._through(self._bottom, self._model.normalized(numerical_BN).to(self.dtype))
         embeddings = self._model.embeddings
         batch, num_features = len(ids_BT), ids_BT.shape[1] + 1
         x_BFD = self._buffer("x", (batch, num_features, embeddings.dim))
-        x_BFD[:, 0].copy_(bottom[-1])
-        (table_VD,) = embeddings.storage()
-        cpu.lookup_(table_VD, embeddings.ids(ids_BT), embeddings.first_T, embeddings.last_T, x_BFD)
-        gram_BFF = self._buffer("gram", (batch, num_features, num_features))
-        torch.bmm(x_BFD, x_BFD.transpose(1, 2), out=gram_BFF)
-        z_BK = self._buffer("z", (batch, self._width))
-        cpu.pack_pairs(bottom[-1], gram_BFF, z_BK)
-        return bottom + self._through(self._top, z_BK)
+        with self.named("bottom MLP"):
+            bottom = self._through(self._bottom, self._model.normalized(numerical_BN).to(self.dtype))
+        with self.named("lookup"):
+            x_BFD[:, 0].copy_(bottom[-1])
+            (table_VD,) = embeddings.storage()
+            cpu.lookup_(table_VD, embeddings.ids(ids_BT), embeddings.first_T, embeddings.last_T, x_BFD)
+        with self.named("interaction"):
+            gram_BFF = self._buffer("gram", (batch, num_features, num_features))
+            torch.bmm(x_BFD, x_BFD.transpose(1, 2), out=gram_BFF)
+            z_BK = self._buffer("z", (batch, self._width))
+            cpu.pack_pairs(bottom[-1], gram_BFF, z_BK)
+        with self.named("top MLP"):
+            return bottom + self._through(self._top, z_BK)
 
     def _through(self, stack: "_Stack", x: Tensor) -> list[Tensor]:
         outputs = [x]
@@ -168,6 +187,10 @@ class FusedDlrm:
             with torch.inference_mode(False):  # what is first needed to predict serves to train, too
                 held = self._buffers[key] = torch.empty(rows, *width, dtype=self.dtype)
         return held[:rows]
+
+
+def _unnamed(_part: str) -> AbstractContextManager[object]:
+    return nullcontext()
 
 
 class _Stack:

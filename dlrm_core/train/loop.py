@@ -18,6 +18,7 @@ from dlrm_core.model.dlrm import Dlrm
 from dlrm_core.schema.config import TrainConfig
 from dlrm_core.schema.errors import KitError
 from dlrm_core.train.evaluate import predict
+from dlrm_core.train.profiling import StepProfiler
 from dlrm_core.train.shards import Shards
 from dlrm_core.train.speed import Speed
 from dlrm_core.train.step import TrainStep
@@ -73,7 +74,15 @@ class Reached:
 class Fit:
     """Trains one model on one part and looks at another as the stopping rule says."""
 
-    def __init__(self, model: Dlrm, config: TrainConfig, shards: Shards, listener: Listener, phase: str) -> None:
+    def __init__(
+        self,
+        model: Dlrm,
+        config: TrainConfig,
+        shards: Shards,
+        listener: Listener,
+        phase: str,
+        profiler: StepProfiler | None = None,
+    ) -> None:
         self.model = model
         self.history = History()
         self.best: Best | None = None
@@ -81,7 +90,8 @@ class Fit:
         self._shards = shards
         self._listener = listener
         self._phase = phase
-        self._step = TrainStep(model, config, shards)
+        self._profiler = profiler
+        self._step = TrainStep(model, config, shards, profiled=profiler is not None)
         self._window: list[Tensor] = []
         self._window_start = 0.0
         self._window_rows = 0
@@ -118,6 +128,8 @@ class Fit:
         for batch in batches:
             self._window.append(self._step.run(batch))
             self._window_rows += len(batch)
+            if self._profiler is not None:
+                self._profiler.step()
             step = self._step.step
             self.speed.step(len(batch), counts=step > self._config.benchmark_warmup_steps)
             if step % self._config.print_freq == 0 or step == max_steps or step in marks:

@@ -37,6 +37,7 @@ from dlrm_core.train.evaluate import (
 )
 from dlrm_core.train.implementation import choose
 from dlrm_core.train.loop import Fit, History, Listener, TrainEvent
+from dlrm_core.train.profiling import WARMUP, StepProfiler
 from dlrm_core.train.shards import Shards
 
 DESCRIPTION = "dataset.json"
@@ -55,6 +56,7 @@ def train(
     preset: str,
     overrides: Sequence[str] = (),
     listener: Listener = unheard,
+    profile_steps: int = 0,
 ) -> RunRecord:
     """Train a model on DATA and leave it in RUN: weights, `dataset.json`, `run.json`.
 
@@ -68,6 +70,8 @@ def train(
         Complete configuration; `preset` and `overrides` say, for the record, where it came from.
     listener : callable (TrainEvent)
         Called every `print_freq` steps and after each evaluation.
+    profile_steps : int
+        Steps to profile, after a warm-up; leaves RUN/profile with a trace and a table.
 
     Raises
     ------
@@ -93,7 +97,8 @@ def train(
     ) as recorder:
         _clear(out)
         with Shards(deterministic=config.deterministic) as shards:
-            model, metrics, series = _fit_and_choose(config, parts, shards, listener, recorder)
+            profiler = StepProfiler(profile_steps) if profile_steps else None
+            model, metrics, series = _fit_and_choose(config, parts, shards, listener, recorder, profiler)
         outputs = save_model(model, parts.fit.spec, out)
         (out / DESCRIPTION).write_text(parts.fit.spec.to_json(), encoding="utf-8")
         recorder.update(outputs=outputs, metrics=metrics, series=series)
@@ -170,14 +175,23 @@ def _description_of(run: Path) -> DatasetSpec:
 
 
 def _fit_and_choose(
-    config: TrainConfig, parts: TrainingParts, shards: Shards, listener: Listener, recorder: Recorder
+    config: TrainConfig,
+    parts: TrainingParts,
+    shards: Shards,
+    listener: Listener,
+    recorder: Recorder,
+    profiler: StepProfiler | None,
 ) -> tuple[Dlrm, tuple[Metric, ...], tuple[Series, ...]]:
     spec = parts.fit.spec
     implementation = choose(config)
     model = build_model(config.model, spec, config.seed, implementation)
-    fit = Fit(model, config, shards, listener, "train")
+    fit = Fit(model, config, shards, listener, "train", profiler)
     steps = config.epochs * math.ceil(len(parts.fit) / config.batch_size)
     steps = min(steps, config.max_steps or steps)
+    if profiler is not None and steps < WARMUP + profiler.steps:
+        raise KitError(
+            f"{profiler.steps} steps are to be profiled after {WARMUP} and the run has {steps}; profile fewer or train longer"
+        )
     with recorder.timed("train"):
         fit.run(parts.fit, parts.stop, steps)
     trained = fit.history.loss[-1][0]
@@ -188,6 +202,9 @@ def _fit_and_choose(
             f"first evaluation with auc_threshold {config.auc_threshold} on {parts.stop_rule}, step {chosen} of {steps}"
         )
     metrics = _speed(fit, len(parts.fit), config, recorder)
+    if profiler is not None:
+        profiler.write(recorder.folder)
+        metrics += profiler.metrics
     if len(parts.stop):
         with recorder.timed("evaluate on validation"):
             logit_B = predict(model, parts.stop, config.test_batch_size, shards)

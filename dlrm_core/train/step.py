@@ -1,5 +1,7 @@
 """One optimisation step: gradients of a batch, scaled and looked at where fp16 needs it, then MLPs and rows updated."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,7 @@ from dlrm_core.model.fused import Gradients
 from dlrm_core.schema.config import LossScaleConfig, TrainConfig
 from dlrm_core.train.gradients import AutogradGradients, FusedGradients, GradientSource
 from dlrm_core.train.optimizers import TableOptimizer, build_mlp_optimizer
+from dlrm_core.train.profiling import named
 from dlrm_core.train.schedule import learning_rate
 from dlrm_core.train.shards import Shards
 
@@ -16,7 +19,7 @@ from dlrm_core.train.shards import Shards
 class TrainStep:
     """Everything that changes from step to step: model, optimiser states, step number, loss scale, averaged weights."""
 
-    def __init__(self, model: Dlrm, config: TrainConfig, shards: Shards) -> None:
+    def __init__(self, model: Dlrm, config: TrainConfig, shards: Shards, *, profiled: bool = False) -> None:
         self.model = model
         self.step = 0
         self._config = config
@@ -28,33 +31,45 @@ class TrainStep:
         self._table_optimizer = TableOptimizer(config.tables, model.embeddings)
         self.loss_scale = LossScale(config.loss_scale) if model.compute_dtype == torch.float16 else None
         self.average = WeightAverage(model, config.average_decay) if config.average_decay else None
+        self._named = named if profiled else _unnamed
+        if model.fused is not None and profiled:
+            model.fused.named = named
 
     def run(self, batch: Batch) -> Tensor:
         """Train on one batch; return its mean loss in nats before the update, a float32 scalar tensor."""
         self.step += 1
-        if self.loss_scale is None:
-            gradients = self._source.of(batch, step=self.step, scale=1.0)
-            self._update(batch, gradients)
-            return gradients.loss
-        gradients = self._source.of(batch, step=self.step, scale=self.loss_scale.value)
-        unscaled = self.loss_scale.unscale(gradients)
+        scale = 1.0 if self.loss_scale is None else self.loss_scale.value
+        with self._whole():
+            gradients = self._source.of(batch, step=self.step, scale=scale)
+        unscaled = gradients if self.loss_scale is None else self.loss_scale.unscale(gradients)
         if unscaled is not None:
             self._update(batch, unscaled)
         return gradients.loss
+
+    def _whole(self) -> AbstractContextManager[object]:
+        """The gradients as one part, where what computes them names none itself."""
+        return self._named("gradients by autograd") if self.model.fused is None else nullcontext()
 
     def _update(self, batch: Batch, gradients: Gradients) -> None:
         for parameter, gradient in zip(self._mlp_parameters, gradients.mlps, strict=True):
             parameter.grad = gradient
         for group in self._mlp_optimizer.param_groups:
             group["lr"] = self.learning_rate(self._config.mlps.lr)
-        self._mlp_optimizer.step()
-        self._table_optimizer.step(batch.ids_BT, gradients.embedding_BTD, self.learning_rate(self._config.tables.lr))
+        with self._named("MLP update"):
+            self._mlp_optimizer.step()
+        with self._named("row update"):
+            rate = self.learning_rate(self._config.tables.lr)
+            self._table_optimizer.step(batch.ids_BT, gradients.embedding_BTD, rate)
         if self.average is not None:
             self.average.update(self.step)
 
     def learning_rate(self, base: float) -> float:
         """Scheduled learning rate of the current step for a base rate."""
         return learning_rate(self.step, base, self._config.schedule)
+
+
+def _unnamed(_part: str) -> AbstractContextManager[object]:
+    return nullcontext()
 
 
 class LossScale:

@@ -607,3 +607,22 @@ def test_hashed_ids_of_smaller_tables(data, tmp_path):
         record = trained(data, run, tiny_config(model=model, deterministic=deterministic))
         assert all(len(table) <= 5 for table in load_file(run / TABLES).values())
         assert evaluate(run=run, data=data).status == record.status == "finished"
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_profile_on_request(data, tmp_path, deterministic):
+    config = tiny_config(epochs=3, deterministic=deterministic)
+    record = trained(data, tmp_path / "RUN", config, profile_steps=4)
+    parts = {m.name.removeprefix("step: "): m.value for m in record.metrics if m.name.startswith("step: ")}
+    assert {"MLP update", "row update", "gradients by autograd" if deterministic else "lookup"} <= set(parts)
+    assert all(value > 0 for value in parts.values())
+    trace = json.loads((tmp_path / "RUN" / "profile" / "trace.json").read_text())
+    names = [event.get("name") for event in trace["traceEvents"]]
+    assert names.count("dlrm: row update") == 4
+    table = (tmp_path / "RUN" / "profile" / "table.txt").read_text()
+    assert table.startswith("4 steps after 5")
+    assert all(part in table for part in parts)
+    plain = trained(data, tmp_path / "PLAIN", config)
+    assert plain.outputs == record.outputs  # looking changes nothing
+    with pytest.raises(KitError, match="9 steps are to be profiled after 5 and the run has 12"):
+        trained(data, tmp_path / "RUN", config, profile_steps=9)
