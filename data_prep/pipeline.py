@@ -16,6 +16,7 @@ import polars as pl
 from data_prep import definition, feature_spec
 from data_prep.count_stage import Vocabularies, count_columns, digest_of, feature_of
 from data_prep.job import Job
+from data_prep.output import warn_of_one_class
 from data_prep.parse_stage import parse_files
 from data_prep.write_stages import SplitPlan, encode_split, write_split
 from dlrm_core.schema.dataset import SPLITS, DatasetSpec, Split, read_dataset
@@ -46,6 +47,8 @@ def run(job: Job, out: Path, recorder: Recorder) -> DatasetSpec:
             scattered = encode_split(job, plan, vocabularies, vocabulary_digest)
         with recorder.timed("write"):
             digests = write_split(job, plan, scattered)
+            warned = warn_of_one_class(job.work / f"write-{name}", name)
+        recorder.update(choices=recorder.record.choices | warned)
         splits[name] = Split(
             rows=plan.layout.rows,
             digests=digests,

@@ -1,6 +1,7 @@
 """The command `prepare`: raw text files in, a prepared data set out; see :mod:`data_prep.pipeline` for its stages."""
 
 import shlex
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -203,7 +204,8 @@ def dry_run(**asked: Any) -> list[str]:
             **{**asked, "train": [sample], "test": [sample], "validation": (), "halve": None, "whole": (), "out": small}
         )
 
-    seconds, rows = measure(files[0], request.table, run_small)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of the sample, not of the data
+        seconds, rows = measure(files[0], request.table, run_small)
     # The sample is read as training and as test part.
     return describe(found, request.memory_bytes, seconds / 2 * found.rows, rows)
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from data_prep.gzip_break import whole_lines
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import input_file
 
@@ -92,7 +93,7 @@ class RawFile:
         with self.path.open("rb") as handle:
             hashed = _Hashed(handle)
             stream = self._decompressed(hashed)
-            while piece := self._read(stream, line):
+            while piece := self._read(stream):
                 cut = piece.rfind(b"\n") + 1
                 data, rest = (rest + piece[:cut], piece[cut:]) if cut else (b"", rest + piece)
                 if len(rest) > MAX_LINE_BYTES:
@@ -116,12 +117,13 @@ class RawFile:
         is_gzip = buffered.peek(2)[:2] == b"\x1f\x8b"
         return gzip.GzipFile(fileobj=buffered, mode="rb") if is_gzip else buffered  # type: ignore[return-value]
 
-    def _read(self, stream: BinaryIO, line: int) -> bytes:
+    def _read(self, stream: BinaryIO) -> bytes:
         try:
             return stream.read(self._block_bytes)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise KitError(
-                f"{self.path}:{line}: the gzip stream breaks off or is damaged after this line ({error}); fetch the file again"
+                f"{self.path}:{whole_lines(self.path) + 1}: the gzip stream breaks off or is damaged in this line ({error}); "
+                "fetch the file again"
             ) from None
 
 

@@ -11,7 +11,7 @@ from data_prep.estimate import estimate
 from data_prep.prepare import dry_run, prepare
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.table import TableSpec
-from tests.conftest import random_rows, write_raw
+from tests.conftest import random_rows, raw_line, write_raw
 
 ROWS = random_rows(3000, seed=41)
 
@@ -60,6 +60,12 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(tmp_path):
     assert [line.split()[0] for line in lines] == ["reads", "writes", "memory", "time"]
     assert "about 6,000 rows" in lines[0]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["day"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_dry_run_warns_of_nothing_in_its_own_sample(tmp_path):
+    path = write_raw(tmp_path / "day", [raw_line()] * 100)
+    dry_run(train=[path], test=[path], out=tmp_path / "out")
 
 
 def test_more_memory_than_the_machine_has_is_refused(tmp_path, monkeypatch):

@@ -586,3 +586,29 @@ def test_dataset_json_is_plain_json(prepared):
     text = (prepared.folder / "dataset.json").read_text()
     assert json.loads(text)["id_zero"] == "missing, rare or unseen"
     assert text.endswith("}\n")
+
+
+@pytest.mark.parametrize("parts", ["train and test", "halved"])
+def test_a_part_of_one_class_is_told(tmp_path, parts):
+    lines = random_rows(60, seed=8)
+    train, test = (
+        write_raw(tmp_path / "a", lines),
+        write_raw(tmp_path / "b", [raw_line(label=1)] * 3 + [raw_line()] * 3),
+    )
+    if parts == "halved":
+        asked, named = {"train": [train], "halve": test}, {"test": 1, "validation": 0}
+    else:
+        asked, named = {"train": [train], "test": [write_raw(tmp_path / "c", [raw_line()] * 5)]}, {"test": 0}
+    with pytest.warns(
+        UserWarning, match="the test part: every row has the label .: AUC is undefined on them"
+    ) as caught:
+        prepare(**asked, out=tmp_path / "DATA")
+    assert len(caught) == len(named)
+    assert read_record(tmp_path / "DATA").choices == {
+        f"warning of the {name} part": f"every row has the label {label}: AUC is undefined on them; name other files"
+        for name, label in named.items()
+    }
+
+
+def test_nothing_is_told_of_parts_with_both_classes(prepared):
+    assert read_record(prepared.folder).choices == {}
