@@ -28,6 +28,8 @@ def _add_bench(commands: Commands) -> None:
     command.set_defaults(function=_bench_prepare)
     _add_training(subjects)
     _add_inference(subjects)
+    _add_loader(subjects)
+    _add_precision(subjects)
 
 
 def _add_training(subjects: Commands) -> None:
@@ -50,6 +52,27 @@ def _add_inference(subjects: Commands) -> None:
     command.add_argument("--calls", type=int, metavar="N", help="calls of each side a round; default: by batch size")
     command.add_argument("--batch-sizes", type=_numbers, default=[1, 64, 4096], metavar="B,...", help="rows a call")
     command.set_defaults(function=_bench_inference)
+
+
+def _add_loader(subjects: Commands) -> None:
+    command = add_command(subjects, "loader", "Measure how fast batches are read, beside a copy in memory.")
+    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    command.add_argument("--batch-size", type=int, nargs="+", default=[2048, 32768], metavar="B", help="rows a batch")
+    command.add_argument("--depth", type=int, nargs="+", default=[0, 10], metavar="N", help="batches read ahead")
+    command.add_argument("--rounds", type=int, default=5, metavar="N", help="measurements of each")
+    command.set_defaults(function=_bench_loader)
+
+
+def _add_precision(subjects: Commands) -> None:
+    command = add_command(
+        subjects, "precision", "Train in every precision and mode with several seeds; compare the scores."
+    )
+    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set with a test part")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder, a folder a run in it")
+    command.add_argument("--preset", default="workshop", metavar="NAME", help="preset that is trained")
+    command.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="S", help="at least two")
+    command.set_defaults(function=_bench_precision)
 
 
 def _add_sides(command: argparse.ArgumentParser) -> None:
@@ -136,3 +159,36 @@ def _request(arguments: Arguments, *, steps: int | None, batch_size: int | None)
 def _say_metrics(record: Any) -> None:
     for metric in record.metrics:
         say(f"{metric.split}: {metric.name} {metric.value:,.4g} {metric.unit} ({metric.selection})")
+
+
+def _bench_loader(arguments: Arguments) -> None:
+    from dlrm_core.bench.loader import bench_loader
+    from dlrm_core.console import ConsoleProgress
+
+    record = bench_loader(
+        data=arguments.data,
+        out=arguments.out,
+        batch_sizes=arguments.batch_size,
+        depths=arguments.depth,
+        rounds=arguments.rounds,
+        progress=ConsoleProgress(),
+    )
+    for metric in record.metrics:
+        say(f"{metric.name}: {metric.value:,.4g} {metric.unit} ({metric.selection})")
+
+
+def _bench_precision(arguments: Arguments) -> None:
+    from dlrm_core.bench.precision import bench_precision
+    from dlrm_core.console import ConsoleProgress
+    from dlrm_core.schema.config import load_preset
+
+    record = bench_precision(
+        data=arguments.data,
+        out=arguments.out,
+        config=load_preset(arguments.preset).train,
+        preset=arguments.preset,
+        seeds=arguments.seeds,
+        progress=ConsoleProgress(),
+    )
+    for metric in record.metrics:
+        say(f"{metric.name}: {metric.value:.6f} ({metric.selection})")

@@ -53,7 +53,7 @@ class Gemm:
         if self.route == "linear":
             return torch.mm(gradient_BO.t(), input_BI).float()
         shape = (gradient_BO.shape[1], input_BI.shape[1], 1, 1)
-        return conv2d_weight(_image(input_BI), shape, _image(gradient_BO)).flatten(1)
+        return conv2d_weight(_image(input_BI), shape, _image(gradient_BO)).flatten(1).float()
 
 
 @functools.cache

@@ -75,11 +75,14 @@ def test_gradients_as_autograds(rows, changes, dtype):
     check(found, model, data, dtype)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("route", ROUTES)
-def test_both_routes_of_float32(route):
+def test_both_routes(route, dtype):
     model = build()
     data = batch(model, 90)
-    check(FusedDlrm(model, torch.float32, route).gradients(*data), model, data, torch.float32)
+    found = FusedDlrm(model, dtype, route).gradients(*data)
+    assert {gradient.dtype for gradient in found.mlps} == {torch.float32}
+    check(found, model, data, dtype)
 
 
 WRONG = {
