@@ -155,7 +155,11 @@ def test_days_of_files_and_of_a_listing():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("- 1\n", "holds list, a mapping is needed"), ("{", "is not YAML"), ("schema_version: 2\ndatasets: []\n", "schema_version")],
+    [
+        ("- 1\n", "holds list, a mapping is needed"),
+        ("{", "is not YAML"),
+        ("schema_version: 2\ndatasets: []\n", "schema_version"),
+    ],
 )
 def test_odd_data_files_are_refused(tmp_path, text, message):
     path = tmp_path / "sources.yaml"
