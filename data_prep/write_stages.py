@@ -13,7 +13,7 @@ from data_prep.engines.base import Rows
 from data_prep.job import Input, Job
 from data_prep.permutation import shuffled_positions
 from data_prep.threads import in_order
-from data_prep.writer import RowLayout, Scatter, gather
+from data_prep.writer import RowLayout, Scatter, digests_of, gather
 from dlrm_core.schema.dataset import CategoricalFeature
 from dlrm_core.schema.stages import Made, fingerprint, once
 
@@ -59,10 +59,10 @@ def encode_split(job: Job, plan: SplitPlan, vocabularies: Vocabularies, vocabula
             place=[start, plan.layout.rows, plan.holdback_rows, plan.layout.bucket_bytes],
         )
 
-        def encode(part: Rows = part, folder: Path = folder, start: int = start) -> None:
-            _scatter(
-                job, plan, job.engine.encoded(part, vocabularies, job.preparation.numerical_transform), folder, start
-            )
+        def encode(part: Rows = part, folder: Path = folder, start: int = start) -> Made:
+            frames = job.engine.encoded(part, vocabularies, job.preparation.numerical_transform)
+            _scatter(job, plan, frames, folder, start)
+            return Made(digests_of(folder))
 
         once(job.marker(folder.name), key, folder, encode)
         folders.append(folder)

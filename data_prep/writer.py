@@ -26,6 +26,7 @@ from dlrm_core.schema.files import sha256_file
 BUCKET_BYTES = 32 << 20
 LABEL, NUMERICAL = "label.bin", "numerical.bin"
 THREADS = 2
+FLUSHES = 8  # files that wait for the disk at once; digests are taken meanwhile
 
 
 @dataclass(frozen=True)
@@ -100,16 +101,17 @@ class Scatter:
         place_B = (positions[order] - bucket_B * self._layout.bucket_rows).astype(np.uint32)
         arrays = [place_B, *(columns[name][order] for name in self._layout.files)]
         for start, stop in pairwise([*starts, len(order)]):
-            pieces = [np.int64(stop - start).tobytes(), *(array[start:stop].tobytes() for array in arrays)]
             with bucket_path(self._folder, int(bucket_B[start])).open("ab") as handle:
-                handle.write(b"".join(pieces))
+                handle.write(np.int64(stop - start).tobytes())
+                for array in arrays:
+                    handle.write(array[start:stop].data)
 
     def _rounded(self, numerical_BN: NDArray[np.floating]) -> NDArray[np.float16]:
         with np.errstate(over="ignore"):
             rounded = numerical_BN.astype(np.float16)
-        wrong = np.argwhere(~np.isfinite(rounded))
-        if len(wrong):
-            row, column = wrong[0]
+        largest_exponent = rounded.view(np.uint16) & 0x7C00 == 0x7C00  # infinity or NaN, told faster than by isfinite
+        if largest_exponent.any():
+            row, column = np.argwhere(largest_exponent)[0]
             raise KitError(
                 f"column {self._layout.numerical[column]} holds {numerical_BN[row, column]:g} after its transform, float16 "
                 f"ends at {np.finfo(np.float16).max:g}; choose a logarithmic numerical_transform"
@@ -120,6 +122,13 @@ class Scatter:
 def bucket_path(folder: Path, bucket: int) -> Path:
     """Where the rows of a bucket wait."""
     return folder / f"bucket-{bucket:06d}"
+
+
+def digests_of(folder: Path) -> dict[Path, str]:
+    """SHA-256 of each bucket file of a folder."""
+    paths = sorted(folder.iterdir())
+    with closing(in_order(sha256_file, paths, threads=THREADS)) as digests:
+        return dict(zip(paths, digests, strict=True))
 
 
 def gather(scattered: Sequence[Path], layout: RowLayout, folder: Path) -> dict[str, str]:
@@ -142,13 +151,18 @@ def gather(scattered: Sequence[Path], layout: RowLayout, folder: Path) -> dict[s
                     column.tofile(parts[name])
     finally:
         for handle in parts.values():
-            handle.flush()
-            os.fsync(handle.fileno())
             handle.close()
-    for name in layout.files:
-        (folder / f"{name}.part").replace(folder / name)
-    with closing(in_order(lambda name: sha256_file(folder / name), layout.files, threads=THREADS)) as digests:
+    with closing(in_order(lambda name: _finished(folder / name), layout.files, threads=FLUSHES)) as digests:
         return dict(zip(layout.files, digests, strict=True))
+
+
+def _finished(path: Path) -> str:
+    """Bring a file onto the disk and give it its final name; its SHA-256."""
+    part = path.with_name(f"{path.name}.part")
+    with part.open("rb+") as handle:
+        os.fsync(handle.fileno())
+    part.replace(path)
+    return sha256_file(path)
 
 
 def _ordered(scattered: Sequence[Path], layout: RowLayout, bucket: int) -> dict[str, NDArray[np.generic]]:

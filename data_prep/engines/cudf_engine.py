@@ -39,6 +39,7 @@ class CudfEngine(PolarsEngine):
     def __init__(self, memory_bytes: int, collect_one: Collect, name: str = "cudf") -> None:
         super().__init__(memory_bytes, block_bytes=memory_bytes // 32)
         self.name = name
+        self.least_rows = self.encoded_rows  # a GPU wants many rows at a time
         self._collect_one = collect_one
 
     def store(self, frame: pl.DataFrame, path: Path) -> None:

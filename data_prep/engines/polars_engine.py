@@ -18,6 +18,7 @@ from dlrm_core.schema.files import sha256_file
 
 NAME = "polars"
 THREADS = 2  # that parse; one reads and takes digests beside them
+LEAST_ROWS = 1 << 16  # of a batch
 CODE_ROW_BYTES = 165  # 40 values of 1 or 4 bytes, and a bit each for what is missing
 BYTES_PER_DISTINCT_VALUE = 64  # of Polars' group_by, hash table and output, measured generously
 
@@ -37,10 +38,11 @@ class PolarsEngine:
     suffix = ".arrow"
     columns = CRITEO
     reads = RAW_CRITEO
+    least_rows = LEAST_ROWS
 
     def __init__(self, memory_bytes: int, block_bytes: int = BLOCK_BYTES) -> None:
         self.count_bytes = memory_bytes // 4
-        self._encoded_rows = max(1, memory_bytes // 64 // CODE_ROW_BYTES)
+        self.encoded_rows = max(1, memory_bytes // 64 // CODE_ROW_BYTES)
         self._block_bytes = block_bytes
 
     def store(self, frame: pl.DataFrame, path: Path) -> None:
@@ -87,9 +89,9 @@ class PolarsEngine:
     def encoded(
         self, part: Rows, vocabularies: Mapping[str, pl.DataFrame], transform: NumericalTransform
     ) -> Iterator[pl.DataFrame]:
-        """One frame a batch of blocks: as many rows as memory allows, since every batch hashes the vocabularies anew."""
+        """One frame a batch of blocks: larger ones for larger vocabularies, since every batch hashes them anew."""
         numerical = [definition.transform_numerical(c, transform) for c in self.columns.numerical]
-        for codes in self._batches(part):
+        for codes in self._batches(part, self.batch_rows(vocabularies)):
             frame = nw.from_native(codes.with_row_index(self._row))
             plain = frame.select(self.columns.label, *numerical).to_native()
             columns = [self.encode_column(frame, c, vocabularies[c]) for c in self.columns.categorical]
@@ -100,13 +102,17 @@ class PolarsEngine:
         """Blocks one after the other; read here once, since every column has a query of its own."""
         return pl.concat(blocks).collect().lazy()
 
-    def _batches(self, part: Rows) -> Iterator[pl.LazyFrame]:
+    def batch_rows(self, vocabularies: Mapping[str, pl.DataFrame]) -> int:
+        """Rows of a batch: about as many as all vocabularies have values, between a least number and what memory allows."""
+        return min(self.encoded_rows, max(self.least_rows, sum(map(len, vocabularies.values()))))
+
+    def _batches(self, part: Rows, at_least: int) -> Iterator[pl.LazyFrame]:
         waiting: list[pl.LazyFrame] = []
         rows = 0
         for path, first, last in self._blocks(part):
             waiting.append(self.scan(path).slice(first, last - first))
             rows += last - first
-            if rows >= self._encoded_rows:
+            if rows >= at_least:
                 yield self.load(waiting)
                 waiting, rows = [], 0
         if waiting:
