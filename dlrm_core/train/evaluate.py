@@ -1,5 +1,6 @@
 """Predictions of a model for a part of the data, and the metrics and curves of a record."""
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from dlrm_core.data import Part, ahead
+from dlrm_core.data import Batch, Part, ahead
 from dlrm_core.metrics import calibration_curve, click_probability, log_loss, roc_auc, roc_curve
 from dlrm_core.model.dlrm import Dlrm
 from dlrm_core.schema.dataset import DatasetSpec
@@ -31,16 +32,22 @@ def predict(
     done = 0
     if model.fused is not None:
         model.fused.refresh()
-    for batch in ahead(part.batches(batch_size), AHEAD):
-
-        def shard(start: int, stop: int, batch=batch) -> torch.Tensor:  # type: ignore[no-untyped-def]
-            with torch.inference_mode():
-                return model.logits(batch.numerical_BN[start:stop], batch.ids_BT[start:stop])
-
-        pieces += shards.map(shard, len(batch))
-        done += len(batch)
-        progress(f"evaluate on {part.split}", done, len(part))
+    with closing(ahead(part.batches(batch_size), AHEAD)) as batches:
+        for batch in batches:
+            pieces.append(predict_batch(model, batch, shards))
+            done += len(batch)
+            progress(f"evaluate on {part.split}", done, len(part))
     return torch.cat(pieces).numpy()
+
+
+def predict_batch(model: Dlrm, batch: Batch, shards: Shards) -> torch.Tensor:
+    """Logits of one batch, float32 of shape (B,); a fused model must have taken over its weights."""
+
+    def shard(start: int, stop: int) -> torch.Tensor:
+        with torch.inference_mode():
+            return model.logits(batch.numerical_BN[start:stop], batch.ids_BT[start:stop])
+
+    return torch.cat(shards.map(shard, len(batch)))
 
 
 def measure(

@@ -1,21 +1,19 @@
 """Our model and its training step, in one of its modes."""
 
-import time
-from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dlrm_core.bench.sides.plain import load_linears
-from dlrm_core.bench.sides.side import CHECKED_ROWS, Side, tensor
+from dlrm_core.bench.sides.side import Side, tensor
 from dlrm_core.bench.workload import CARDINALITIES, LEARNING_RATE, NUM_NUMERICAL, Arrays, Workload, initial_weights
-from dlrm_core.data import Batch, Part
+from dlrm_core.data import Batch
 from dlrm_core.model.dlrm import Dlrm
 from dlrm_core.schema.config import TrainConfig
 from dlrm_core.schema.dataset import CategoricalFeature, DatasetSpec, Preparation, Split, id_dtype
 from dlrm_core.train.checkpoint import build_model
-from dlrm_core.train.evaluate import predict
+from dlrm_core.train.evaluate import predict_batch
 from dlrm_core.train.implementation import choose
 from dlrm_core.train.shards import Shards
 from dlrm_core.train.step import TrainStep
@@ -45,40 +43,13 @@ class Ours(Side[Batch]):
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits of shape (B,), by the evaluation's function."""
-        return torch.from_numpy(self._predict(_InMemory([batch], 1)))
+        return predict_batch(self._model, batch, self._shards)
 
     def predict(self, batch_size: int, calls: int) -> dict[str, Any]:
-        """As the evaluation predicts, batch after batch; what it does before its first batch is not timed."""
-        made = self.prediction_batches(batch_size)
-        checked = self.logits(made[0])[:CHECKED_ROWS].tolist()
-        part = _InMemory(made, calls)
-        self._predict(part)
-        return {"seconds": part.seconds, "logits": checked}
-
-    def _predict(self, part: "_InMemory") -> Any:
-        return predict(self._model, cast(Part, part), part.batch_size, self._shards)
-
-
-class _InMemory:
-    """Stands in for a part of a data set: hands out ready batches and notes how long each was in use."""
-
-    split = "memory"
-
-    def __init__(self, made: list[Batch], calls: int) -> None:
-        self.batch_size = len(made[0])
-        self.seconds: list[float] = []
-        self._made = made
-        self._calls = calls
-
-    def __len__(self) -> int:
-        return self._calls * self.batch_size
-
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        assert batch_size == self.batch_size
-        for number in range(self._calls):
-            start = time.perf_counter()
-            yield self._made[number % len(self._made)]
-            self.seconds.append(time.perf_counter() - start)
+        """As the base does; the weights are taken over before the first call."""
+        if self._model.fused is not None:
+            self._model.fused.refresh()
+        return super().predict(batch_size, calls)
 
 
 def train_config(workload: Workload, mode: str) -> TrainConfig:
