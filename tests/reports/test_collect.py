@@ -4,6 +4,7 @@ from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.record import Metric
 from reports.collect import collect
 from reports.grouping import group
+from reports.page import build_report
 
 
 def test_everything_below_a_folder_is_found_in_the_order_of_the_paths(runs):
@@ -104,3 +105,15 @@ def test_models_of_other_rows_are_not_compared(runs):
     found = collect(runs.root)
     group(found)
     assert ["test labels" in problem.what for problem in found.problems] == [True]
+
+
+def test_records_of_speed_are_read_and_stand_in_no_way(runs):
+    runs.usual()
+    page = build_report(runs.root, runs.root.parent / "without.html").read_text()
+    runs.record(
+        "records/prepare", "bench", "bench prepare, polars", repeat="dlrm bench prepare --out DIR --rows 2000000"
+    )
+    found = collect(runs.root)
+    assert [entry.record.command for entry in found.entries].count("bench") == 1
+    assert found.problems == []
+    assert build_report(runs.root, runs.root.parent / "with.html").read_text().count("<table") == page.count("<table")
