@@ -21,6 +21,8 @@ MODEL_ROOMS = (
     "dlrm_core/metrics.py",
     "dlrm_core/model",
     "dlrm_core/ops",
+    "dlrm_core/synthetic.py",
+    "dlrm_core/zipf.py",
     "dlrm_core/schema",
     "dlrm_core/train",
 )
