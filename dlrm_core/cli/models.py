@@ -86,9 +86,8 @@ def _train(arguments: Arguments) -> None:
         listener=ConsoleProgress().train_event,
         profile_steps=arguments.profile,
     )
-    say(
-        f"trained in {record.timings_s['total']:.1f} s; next: dlrm evaluate --run {arguments.out} --data {arguments.data}"
-    )
+    following = f"; next: dlrm evaluate --run {arguments.out} --data {arguments.data}" if arguments.data else ""
+    say(f"trained in {record.timings_s['total']:.1f} s{following}")
 
 
 def _evaluate(arguments: Arguments) -> None:

@@ -201,7 +201,7 @@ def _fit_and_choose(
         rule = (
             f"first evaluation with auc_threshold {config.auc_threshold} on {parts.stop_rule}, step {chosen} of {steps}"
         )
-    metrics = _speed(fit, len(parts.fit), config, recorder)
+    metrics = _speed(fit, config, recorder)
     if profiler is not None:
         profiler.write(recorder.folder)
         metrics += profiler.metrics
@@ -214,7 +214,8 @@ def _fit_and_choose(
         steps = max(1, round(chosen * len(parts.everything) / len(parts.fit)))
         rule = f"refit on all training rows for {steps} steps, chosen by {rule}"
         with recorder.timed("refit"):
-            Fit(model, config, shards, listener, "refit").run(parts.everything, None, steps)
+            again = config.model_copy(update={"benchmark_warmup_steps": 0})  # nothing is measured in it
+            Fit(model, again, shards, listener, "refit").run(parts.everything, None, steps)
     recorder.update(choices=recorder.record.choices | {"selection": rule} | _threshold(config, fit))
     return model, metrics, _series(fit.history)
 
@@ -267,20 +268,18 @@ def _name(preset: str, seed: int, overrides: Sequence[str]) -> str:
     return f"DLRM, preset {preset}{others}, seed {seed}"
 
 
-def _speed(fit: Fit, rows: int, config: TrainConfig, recorder: Recorder) -> tuple[Metric, ...]:
+def _speed(fit: Fit, config: TrainConfig, recorder: Recorder) -> tuple[Metric, ...]:
     """Rows a second with and without evaluations, and how long the steps waited for their batches."""
-    seen = min(fit.history.loss[-1][0] * config.batch_size, rows * config.epochs)
     seconds, speed = recorder.record.timings_s["train"], fit.speed
     warmup = f"; the first {config.benchmark_warmup_steps} steps left out" if config.benchmark_warmup_steps else ""
-    every = f"{seen} rows over the wall time of training, evaluations included"
+    every = f"{speed.all_rows} rows over the wall time of training, evaluations included"
     steps = f"{speed.rows} rows over the time of their steps, evaluations left out{warmup}"
-    return (
-        Metric(name="throughput", value=seen / seconds, unit="rows/s", split="train", selection=every),
-        Metric(name="step_throughput", value=speed.rows / speed.seconds, unit="rows/s", split="train", selection=steps),
-        Metric(
-            name="loader_wait", value=speed.waited_s, unit="s", split="train", selection="all steps of the training"
-        ),
-    )
+    waited = "all steps of the training"
+    found = [Metric(name="throughput", value=speed.all_rows / seconds, unit="rows/s", split="train", selection=every)]
+    if speed.rows:  # a run may stop before its warm-up is over
+        rate = speed.rows / speed.seconds
+        found.append(Metric(name="step_throughput", value=rate, unit="rows/s", split="train", selection=steps))
+    return (*found, Metric(name="loader_wait", value=speed.waited_s, unit="s", split="train", selection=waited))
 
 
 def _series(history: History) -> tuple[Series, ...]:

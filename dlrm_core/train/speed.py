@@ -14,12 +14,15 @@ class Speed:
     ----------
     rows : int
     seconds : float
+    all_rows : int
+        Of all steps.
     waited_s : float
         Of all steps, those that do not count included: seconds that the loop waited for batches.
     """
 
     def __init__(self) -> None:
         self.rows = 0
+        self.all_rows = 0
         self.seconds = 0.0
         self.waited_s = 0.0
         self._last = time.perf_counter()
@@ -31,6 +34,7 @@ class Speed:
     def step(self, rows: int, *, counts: bool) -> None:
         """A step of so many rows ends now."""
         now = time.perf_counter()
+        self.all_rows += rows
         if counts:
             self.rows += rows
             self.seconds += now - self._last

@@ -626,3 +626,15 @@ def test_a_profile_on_request(data, tmp_path, deterministic):
     assert plain.outputs == record.outputs  # looking changes nothing
     with pytest.raises(KitError, match="9 steps are to be profiled after 5 and the run has 12"):
         trained(data, tmp_path / "RUN", config, profile_steps=9)
+
+
+def test_a_run_that_stops_within_its_warm_up_has_no_step_throughput(data, tmp_path):
+    record = trained(data, tmp_path / "RUN", tiny_config(epochs=50, auc_threshold=0.01, benchmark_warmup_steps=100))
+    assert record.status == "finished"
+    assert record.metric("step_throughput", "train") is None
+    assert record.metric("throughput", "train").selection.startswith("207 rows")
+
+
+def test_throughput_counts_short_batches_as_they_are(data, tmp_path):
+    record = trained(data, tmp_path / "RUN", tiny_config(epochs=9, max_steps=5))
+    assert record.metric("throughput", "train").selection.startswith(f"{207 + 64} rows")
