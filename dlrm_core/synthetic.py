@@ -54,6 +54,7 @@ class SyntheticPart(Part):
         self.split = split
         self._rows = rows
         self._count = spec.splits[split].rows  # type: ignore[index]
+        self._kept: tuple[int, tuple[NDArray[np.float16], NDArray[np.int64], NDArray[np.bool_]]] | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -74,11 +75,18 @@ class SyntheticPart(Part):
         if order is not None:
             raise KitError("reshuffle draws a new order of rows, which synthetic rows have not; leave it out")
         stop = min(stop, self._count)
-        pieces = [self._rows.block(self.split, number) for number in range(start // BLOCK, -(-stop // BLOCK))]
+        pieces = [self._block(number) for number in range(start // BLOCK, -(-stop // BLOCK))]
         rows = slice(start - start // BLOCK * BLOCK, stop - start // BLOCK * BLOCK)
         numerical, ids, label = (np.concatenate(columns)[rows] for columns in zip(*pieces, strict=True))
         # Copies into torch's memory, which is aligned.
         return Batch(torch.tensor(numerical).float(), torch.tensor(ids), torch.tensor(label).float())
+
+    def _block(self, number: int) -> tuple[NDArray[np.float16], NDArray[np.int64], NDArray[np.bool_]]:
+        """The block, kept until another one is needed: small batches ask for the same one over and over."""
+        kept = self._kept
+        if kept is None or kept[0] != number:
+            kept = self._kept = (number, self._rows.block(self.split, number))
+        return kept[1]
 
     def columns(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]:
         """All rows in memory, as of a :class:`Part`."""
