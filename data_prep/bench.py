@@ -1,15 +1,11 @@
 """The command `bench prepare`: rows a second of each stage and the peak memory, beside a gauge run in the same minute."""
 
-import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import polars as pl
 
 from data_prep.sample import make_sample
 from dlrm_core.schema.errors import KitError
@@ -19,6 +15,21 @@ from dlrm_core.schema.record import Metric, RunRecord, Series, read_record, reco
 
 DAYS = 5
 STAGES = ("parse", "count", "encode", "write")
+GAUGE_CODE = """
+import sys, time
+import polars as pl
+start = time.perf_counter()
+read = pl.scan_csv(sys.argv[1], separator="\\t", has_header=False).collect()
+print(read.height / (time.perf_counter() - start))
+"""
+# A small process starts the measured one: on Linux a child's peak memory counts from what its parent holds.
+WATCH_CODE = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(usage.ru_maxrss * 1024)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 GAUGE = "plain polars.scan_csv(...).collect() of the first day"
 
 
@@ -70,10 +81,7 @@ def bench_prepare(
 
 
 def _round(files: list[Path], data: Path, rows: int, engine: str, memory: str) -> _Round:
-    start = time.perf_counter()
-    read = pl.scan_csv(files[0], separator="\t", has_header=False).collect()
-    gauge = read.height / (time.perf_counter() - start)
-    del read
+    gauge = float(_said([sys.executable, "-c", GAUGE_CODE, str(files[0])], "the gauge"))
     options = ["--engine", engine, "--memory", memory, "--out", str(data)]
     words = [
         sys.executable,
@@ -85,17 +93,19 @@ def _round(files: list[Path], data: Path, rows: int, engine: str, memory: str) -
         "--test",
         str(files[-1]),
     ]
-    process = subprocess.Popen([*words, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None, "it was asked for"
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise KitError(
-            f"dlrm prepare ended with {process.returncode}: {said.strip().splitlines()[-1] if said else 'nothing said'}"
-        )
+    peak_bytes = int(_said([sys.executable, "-c", WATCH_CODE, *words, *options], "dlrm prepare"))
     timings = read_record(data).timings_s
-    return _Round(gauge, rows / timings["total"], {s: timings[s] for s in STAGES}, usage.ru_maxrss * 1024)
+    return _Round(gauge, rows / timings["total"], {s: timings[s] for s in STAGES}, peak_bytes)
+
+
+def _said(words: list[str], what: str) -> str:
+    """What a process of its own writes to its standard output."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise KitError(
+            f"{what} ended with {done.returncode}: {(done.stderr.strip().splitlines() or ['nothing said'])[-1]}"
+        )
+    return done.stdout
 
 
 def _metrics(rows: int, measured: list[_Round]) -> list[Metric]:

@@ -103,8 +103,8 @@ class PolarsEngine:
         return pl.concat(blocks).collect().lazy()
 
     def batch_rows(self, vocabularies: Mapping[str, pl.DataFrame]) -> int:
-        """Rows of a batch: about as many as all vocabularies have values, between a least number and what memory allows."""
-        return min(self.encoded_rows, max(self.least_rows, sum(map(len, vocabularies.values()))))
+        """Rows of a batch: a quarter of the values of all vocabularies, between a least number and what memory allows."""
+        return min(self.encoded_rows, max(self.least_rows, sum(map(len, vocabularies.values())) // 4))
 
     def _batches(self, part: Rows, at_least: int) -> Iterator[pl.LazyFrame]:
         waiting: list[pl.LazyFrame] = []
