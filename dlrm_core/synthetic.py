@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dlrm_core.data import Batch, Part, TrainingParts, keep_off_dataset
 from dlrm_core.schema.config import SyntheticConfig
-from dlrm_core.schema.dataset import SPLITS, CategoricalFeature, DatasetSpec, Imported, Split, id_dtype
+from dlrm_core.schema.dataset import SPLITS, CategoricalFeature, DatasetSpec, Drawn, Split, id_dtype
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import sha256_bytes
 from dlrm_core.schema.progress import Progress, silent
@@ -141,7 +141,7 @@ def _features(config: SyntheticConfig) -> tuple[CategoricalFeature, ...]:
 
 
 def _describe(config: SyntheticConfig, digests: dict[str, dict[str, str]]) -> DatasetSpec:
-    features, preparation = _features(config), Imported()
+    features, preparation = _features(config), Drawn()
     splits = {split: Split(rows=_count(config, split), digests=digests[split], sources=()) for split in SPLITS}
     made = sha256_bytes(config.to_json().encode())
     return DatasetSpec(

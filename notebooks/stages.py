@@ -138,7 +138,8 @@ def ensure_run(
     progress: Progress = silent,
 ) -> Path:
     """A model trained and evaluated on `data`, FOLDER/dlrm-seed-N, made if need be."""
-    from dlrm_core.train.run import evaluate, train
+    from dlrm_core.train.run import train
+    from dlrm_core.train.scoring import evaluate
 
     run = folder / run_name(preset, overrides)
     key = fingerprint(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -378,6 +379,17 @@ def test_bad_frequency_limit(work, tmp_path, refused):
 def test_debug_shows_the_error(work):
     with pytest.raises(KitError, match="tinny"):
         cli.main(["--debug", "train", *train_arguments(work, "X", preset="tinny")])
+
+
+def test_a_warning_is_one_line_and_the_filters_are_restored(tmp_path, monkeypatch, capsys):
+    def warn(_arguments):
+        warnings.warn("the test part: every row has the label 0", stacklevel=1)
+
+    before = warnings.showwarning
+    monkeypatch.setattr(cli.models, "_evaluate", warn)
+    assert cli.main(["evaluate", "--run", str(tmp_path), "--data", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == "dlrm evaluate: warning: the test part: every row has the label 0\n"
+    assert warnings.showwarning is before
 
 
 def test_interrupt_is_130(monkeypatch, capsys, work):

@@ -10,7 +10,8 @@ from dlrm_core.schema.dataset import read_dataset
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import sha256_file
 from dlrm_core.synthetic import BLOCK, synthetic_parts, write_synthetic
-from dlrm_core.train.run import evaluate, train
+from dlrm_core.train.run import train
+from dlrm_core.train.scoring import evaluate
 from tests.train.builders import tiny_config
 
 CONFIG = SyntheticConfig(rows=BLOCK + 1000, test_rows=700, cardinalities=(3, 200, 40_000), numerical=4, click_rate=0.3)
@@ -90,3 +91,11 @@ def test_reshuffling_is_refused(tmp_path):
 def test_wrong_words_are_refused(words, needed):
     with pytest.raises(KitError, match=needed):
         synthetic_config(words)
+
+
+def test_a_damaged_file_names_the_command_that_makes_it_again(tmp_path):
+    write_synthetic(out=tmp_path, config=CONFIG)
+    with (tmp_path / "train" / "label.bin").open("ab") as handle:
+        handle.write(b"x")
+    with pytest.raises(KitError, match="run `dlrm synthetic` again"):
+        read_dataset(tmp_path)

@@ -9,7 +9,8 @@ from dlrm_core.schema.config import TrainConfig
 from dlrm_core.schema.files import make_output_folder
 from dlrm_core.schema.progress import Progress, silent
 from dlrm_core.schema.record import Metric, RunRecord, Series, recording
-from dlrm_core.train.run import evaluate, train
+from dlrm_core.train.run import train
+from dlrm_core.train.scoring import evaluate
 
 REFERENCE = "fp32 deterministic"
 MODES: dict[str, dict[str, Any]] = {

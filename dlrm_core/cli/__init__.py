@@ -5,7 +5,9 @@ Exit codes: 0 done, 1 refused or failed with a reason, 2 wrong usage, 130 interr
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from dlrm_core.cli import bench, models, raw, report
 from dlrm_core.schema.errors import KitError
@@ -15,7 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        arguments.function(arguments)
+        with warnings.catch_warnings():
+            _say_warnings(arguments.command)
+            arguments.function(arguments)
     except KitError as error:
         if arguments.debug:
             raise
@@ -25,6 +29,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"dlrm {arguments.command}: interrupted\n")
         return 130
     return 0
+
+
+def _say_warnings(command: str) -> None:
+    """From here on, until the filters are restored, a warning of ours to the user is one line."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category is UserWarning:
+            sys.stderr.write(f"dlrm {command}: warning: {message}\n")
+        else:
+            usual(message, category, *where, **more)
+
+    warnings.showwarning = show
 
 
 def entry_point() -> None:

@@ -158,7 +158,7 @@ def _request(arguments: Arguments, *, steps: int | None, batch_size: int | None)
 
 def _say_metrics(record: Any) -> None:
     for metric in record.metrics:
-        say(f"{metric.split}: {metric.name} {metric.value:,.4g} {metric.unit} ({metric.selection})")
+        say(f"{metric.split}: {metric.name} {metric.value:,.6g} {metric.unit} ({metric.selection})")
 
 
 def _bench_loader(arguments: Arguments) -> None:
@@ -173,8 +173,7 @@ def _bench_loader(arguments: Arguments) -> None:
         rounds=arguments.rounds,
         progress=ConsoleProgress(),
     )
-    for metric in record.metrics:
-        say(f"{metric.name}: {metric.value:,.4g} {metric.unit} ({metric.selection})")
+    _say_metrics(record)
 
 
 def _bench_precision(arguments: Arguments) -> None:
@@ -190,5 +189,4 @@ def _bench_precision(arguments: Arguments) -> None:
         seeds=arguments.seeds,
         progress=ConsoleProgress(),
     )
-    for metric in record.metrics:
-        say(f"{metric.name}: {metric.value:.6f} ({metric.selection})")
+    _say_metrics(record)

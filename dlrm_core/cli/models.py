@@ -92,7 +92,7 @@ def _train(arguments: Arguments) -> None:
 
 def _evaluate(arguments: Arguments) -> None:
     from dlrm_core.console import ConsoleProgress
-    from dlrm_core.train.run import evaluate
+    from dlrm_core.train.scoring import evaluate
 
     record = evaluate(run=arguments.run, data=arguments.data, split=arguments.split, progress=ConsoleProgress())
     for metric in record.metrics:

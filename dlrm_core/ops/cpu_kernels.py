@@ -52,18 +52,24 @@ def rounded(bits):  # type: ignore[no-untyped-def]
     return NAN if (bits & MAGNITUDE) > INFINITY else near
 
 
+@numba.njit(inline="always")
+def row_of(table_VD, ids_BT, first_T, last_T, b, t):  # type: ignore[no-untyped-def]
+    """The row of an id, or the table's first and 1 where the id lies outside; the next sample's is on its way meanwhile."""
+    prefetch_row(table_VD[ids_BT[min(b + 1, ids_BT.shape[0] - 1), t] + first_T[t]])  # any address may be prefetched
+    row = ids_BT[b, t] + first_T[t]
+    outside = row < first_T[t] or row > last_T[t]
+    return table_VD[first_T[t] if outside else row], np.int64(outside)
+
+
 @numba.njit(parallel=True, nogil=True, cache=True)
 def lookup(table_VD, ids_BT, first_T, last_T, x_BFD):  # type: ignore[no-untyped-def]
     """x[b, t + 1] = table[first[t] + ids[b, t]]; return the number of ids that lie outside their table."""
-    wrong, last = 0, ids_BT.shape[0] - 1
+    wrong = 0
     for b in numba.prange(x_BFD.shape[0]):
         for t in range(ids_BT.shape[1]):
-            prefetch_row(table_VD[ids_BT[min(b + 1, last), t] + first_T[t]])  # any address may be prefetched
-            row = ids_BT[b, t] + first_T[t]
-            if row < first_T[t] or row > last_T[t]:
-                wrong += 1
-                row = first_T[t]
-            source, target = table_VD[row], x_BFD[b, t + 1]
+            source, outside = row_of(table_VD, ids_BT, first_T, last_T, b, t)
+            wrong += outside
+            target = x_BFD[b, t + 1]
             for d in range(target.shape[0]):
                 target[d] = source[d]
     return wrong
@@ -72,15 +78,12 @@ def lookup(table_VD, ids_BT, first_T, last_T, x_BFD):  # type: ignore[no-untyped
 @numba.njit(parallel=True, nogil=True, cache=True)
 def lookup_rounded(table_VD, ids_BT, first_T, last_T, x_BFD):  # type: ignore[no-untyped-def]
     """As :func:`lookup`, from the bits of float32 (uint32) to those of bfloat16 (uint16)."""
-    wrong, last = 0, ids_BT.shape[0] - 1
+    wrong = 0
     for b in numba.prange(x_BFD.shape[0]):
         for t in range(ids_BT.shape[1]):
-            prefetch_row(table_VD[ids_BT[min(b + 1, last), t] + first_T[t]])  # any address may be prefetched
-            row = ids_BT[b, t] + first_T[t]
-            if row < first_T[t] or row > last_T[t]:
-                wrong += 1
-                row = first_T[t]
-            source, target = table_VD[row], x_BFD[b, t + 1]
+            source, outside = row_of(table_VD, ids_BT, first_T, last_T, b, t)
+            wrong += outside
+            target = x_BFD[b, t + 1]
             for d in range(target.shape[0]):
                 target[d] = rounded(source[d])
     return wrong

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from dlrm_core.schema.base import Strict, nearest, parse_yaml
 from dlrm_core.schema.dataset import Preparation
 from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.yaml_file import read_mapping
 
 
 class ModelConfig(Strict):
@@ -301,10 +302,7 @@ def load_preset(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Prese
     KitError
         If there is no such preset, or it or an override does not fit the schema.
     """
-    text, source = _preset_text(name)
-    values = parse_yaml(text, source=source)
-    if not isinstance(values, dict):
-        raise KitError(f"{source}: holds {type(values).__name__}, a mapping is needed")
+    values, source = _preset_values(name)
     preset = Preset.from_dict(values, source=source)
     if not overrides:
         return preset
@@ -314,18 +312,13 @@ def load_preset(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Prese
     return Preset.from_dict(changed, source=f"{source} with --set {' '.join(overrides)}")
 
 
-def _preset_text(name: str) -> tuple[str, str]:
+def _preset_values(name: str) -> tuple[dict[str, Any], str]:
     if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not path.is_file():
-            raise KitError(f"{name}: no such preset file")
-        try:
-            return path.read_text(encoding="utf-8"), name
-        except UnicodeDecodeError:
-            raise KitError(f"{name}: is not a text in UTF-8; a preset's YAML is needed") from None
+        return read_mapping(Path(name), "no such preset file"), name
     if name not in preset_names():
         raise KitError(f"unknown preset {name!r}{nearest(name, preset_names())}; presets: {', '.join(preset_names())}")
-    return (resources.files("dlrm_core") / "presets" / f"{name}.yaml").read_text(), f"preset {name}"
+    with resources.as_file(resources.files("dlrm_core") / "presets" / f"{name}.yaml") as path:
+        return read_mapping(path, "a preset of the kit"), f"preset {name}"
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -103,8 +103,20 @@ class Imported(Strict):
     shuffle_seed: None = None
 
 
+class Drawn(Strict):
+    """Stands in the place of :class:`Preparation` where the rows were drawn at random: there are no raw values."""
+
+    frequency_limit: None = None
+    vocabulary: Literal["synthetic"] = "synthetic"
+    numerical_transform: Literal["unknown"] = "unknown"
+    shuffle_seed: None = None
+
+
+MAKERS: dict[type[Strict], str] = {Preparation: "`dlrm prepare`", Imported: "`dlrm import`", Drawn: "`dlrm synthetic`"}
+
+
 class DatasetSpec(Strict):
-    """A prepared data set, or an imported one."""
+    """A prepared data set, an imported one, or one drawn at random."""
 
     schema_version: Literal[1] = 1
     label_file: Literal["label.bin"] = "label.bin"
@@ -117,7 +129,7 @@ class DatasetSpec(Strict):
         "count falling, then value rising, from 1"
     )
     id_zero: Literal["missing, rare or unseen", "unknown"] = "missing, rare or unseen"
-    preparation: Preparation | Imported = Field(discriminator="vocabulary")
+    preparation: Preparation | Imported | Drawn = Field(discriminator="vocabulary")
     engine: str
     vocabulary_digest: str
     splits: dict[Literal["train", "validation", "test"], Split]
@@ -149,7 +161,7 @@ class DatasetSpec(Strict):
     @staticmethod
     def digest_of(
         features: tuple[CategoricalFeature, ...],
-        preparation: Preparation | Imported,
+        preparation: Preparation | Imported | Drawn,
         vocabulary_digest: str,
         splits: dict[Any, Split],
     ) -> str:
@@ -188,7 +200,7 @@ def read_dataset(folder: Path) -> DatasetSpec:
             f"{folder}: holds no dataset.json; make it with `dlrm prepare --out {folder} ...` or `dlrm import`"
         )
     spec = DatasetSpec.from_json(path.read_bytes(), source=str(path))
-    maker = "`dlrm import`" if isinstance(spec.preparation, Imported) else "`dlrm prepare`"
+    maker = MAKERS[type(spec.preparation)]
     for name, split in spec.splits.items():
         for file, width in spec.row_bytes().items():
             target = folder / name / file

@@ -4,7 +4,8 @@ from importlib import resources
 
 from pydantic import model_validator
 
-from dlrm_core.schema.base import Strict, parse_yaml
+from dlrm_core.schema.base import Strict
+from dlrm_core.schema.yaml_file import read_mapping
 
 
 class Flag(Strict):
@@ -40,9 +41,8 @@ class Flags(Strict):
 
 def published_flags() -> tuple[Flag, ...]:
     """The flags of `flags.yaml`, in its order."""
-    text = (resources.files("dlrm_core") / "schema" / "flags.yaml").read_text(encoding="utf-8")
-    values = parse_yaml(text, source="flags.yaml")
-    assert isinstance(values, dict)
+    with resources.as_file(resources.files("dlrm_core") / "schema" / "flags.yaml") as path:
+        values = read_mapping(path, "a data file of the kit")
     return Flags.from_dict(values, source="flags.yaml").flags
 
 

@@ -17,6 +17,7 @@ from dlrm_core.schema.files import sha256_file
 from dlrm_core.train.implementation import Implementation
 
 MLPS, TABLES = "mlps.safetensors", "tables.safetensors"
+DESCRIPTION = "dataset.json"  # of the data that the model was trained on, beside them
 
 
 def build_model(

@@ -101,6 +101,12 @@ class Fit:
         self.speed = Speed()
         self.reached: Reached | None = None
 
+    @property
+    def skipped_steps(self) -> int | None:
+        """Steps without an update, since a gradient overflowed in fp16; None in other precisions."""
+        scale = self._step.loss_scale
+        return None if scale is None else scale.skipped
+
     def run(self, part: Part, stop: Part | None, max_steps: int) -> None:
         """Train for `max_steps` steps, or until the stopping rule has had enough; leave the chosen weights in the model.
 

@@ -1,47 +1,24 @@
-"""The commands `train` and `evaluate`: a configuration and a data set in, a RUN folder with its record out."""
+"""The command `train`: a configuration and a data set in, a RUN folder with its record out."""
 
 import math
 import shlex
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from dlrm_core.data import Part, TrainingParts, keep_off_dataset, open_part, open_training_parts
+from dlrm_core.data import TrainingParts, keep_off_dataset, open_training_parts
 from dlrm_core.model.dlrm import Dlrm
 from dlrm_core.schema.config import SyntheticConfig, TrainConfig
-from dlrm_core.schema.dataset import SPLITS, DatasetSpec
+from dlrm_core.schema.dataset import SPLITS
 from dlrm_core.schema.errors import KitError
-from dlrm_core.schema.files import sha256_file
-from dlrm_core.schema.progress import Progress, silent
-from dlrm_core.schema.record import (
-    Metric,
-    Recorder,
-    RunRecord,
-    Series,
-    read_record,
-    recording,
-    without_folders,
-    write_record,
-)
+from dlrm_core.schema.record import Metric, Recorder, RunRecord, Series, recording
 from dlrm_core.synthetic import synthetic_parts
-from dlrm_core.train.checkpoint import MLPS, TABLES, build_model, check_weights, load_model, save_model
-from dlrm_core.train.evaluate import (
-    check_same_encoding,
-    curves,
-    measure,
-    predict,
-    predictions_file,
-    save_predictions,
-    scored_choice,
-    without_scores,
-)
-from dlrm_core.train.implementation import choose
+from dlrm_core.train.checkpoint import DESCRIPTION, MLPS, TABLES, build_model, save_model
+from dlrm_core.train.evaluate import measure, predict, predictions_file
+from dlrm_core.train.implementation import Implementation, choose
 from dlrm_core.train.loop import Fit, History, Listener, TrainEvent
 from dlrm_core.train.profiling import WARMUP, StepProfiler
 from dlrm_core.train.shards import Shards
-
-DESCRIPTION = "dataset.json"
-FAILED_EVALUATION = "evaluate on "  # how the reason of a record begins whose training did finish
 
 
 def unheard(event: TrainEvent) -> None:
@@ -83,6 +60,7 @@ def train(
     parts = source.parts(config.max_rows)
     _check_rows(source.name, parts, config)
     keep_off_dataset(out)
+    implementation = choose(config)
     preset = Path(preset).name  # a preset may be a file; whose folder it lies in is nobody's business
     words = ["--preset", preset, *(word for override in overrides for word in ("--set", override))]
     with recording(
@@ -91,51 +69,18 @@ def train(
         name=_name(preset, config.seed, overrides),
         repeat=f"dlrm train {source.words} --out RUN {shlex.join(words)}",
         config={"preset": preset, "train": config.model_dump(mode="json")} | source.config,
-        choices={"stopping rows": parts.stop_rule} | choose(config).choices,
+        choices={"stopping rows": parts.stop_rule} | implementation.choices,
         dataset_digest=parts.fit.spec.digest,
         seeds={"model": config.seed},
     ) as recorder:
         _clear(out)
         with Shards(deterministic=config.deterministic) as shards:
-            profiler = StepProfiler(profile_steps) if profile_steps else None
-            model, metrics, series = _fit_and_choose(config, parts, shards, listener, recorder, profiler)
+            training = _Training(config, parts, implementation, shards, listener, recorder)
+            model, metrics, series = training.run(StepProfiler(profile_steps) if profile_steps else None)
         outputs = save_model(model, parts.fit.spec, out)
         (out / DESCRIPTION).write_text(parts.fit.spec.to_json(), encoding="utf-8")
         recorder.update(outputs=outputs, metrics=metrics, series=series)
     return recorder.record
-
-
-def evaluate(*, run: Path, data: Path, split: str = "test", progress: Progress = silent) -> RunRecord:
-    """Score a split of DATA with the model of RUN; replace that split's scores and curves in RUN/run.json.
-
-    Raises
-    ------
-    KitError
-        If RUN holds no whole trained model, or DATA is encoded otherwise or has no rows in the split: RUN stays as it is.
-        If a row is damaged, the split has one class only or a prediction is not finite: RUN/run.json then says `failed`
-        with the reason and holds no scores of that split, until another evaluation succeeds.
-    """
-    start = time.perf_counter()
-    record = read_record(run)
-    _check_trained(run, record)
-    config = TrainConfig.from_dict(record.config["train"], source=str(run / "run.json"))
-    trained_on = _description_of(run)
-    part = open_part(data, split)
-    check_same_encoding(trained_on, part.spec, data)
-    check_weights(run, record.outputs)
-    model = load_model(run, config.model, trained_on, choose(config))
-    unscored = without_scores(record, split)
-    try:
-        scored = _score(model, config, part, run, unscored, progress)
-    except KitError as error:
-        (run / predictions_file(split)).unlink(missing_ok=True)
-        reason = f"{FAILED_EVALUATION}{split}: {without_folders(str(error))}"
-        write_record(run, unscored.model_copy(update={"status": "failed", "reason": reason}))
-        raise
-    spent = round(time.perf_counter() - start, 3)
-    scored = scored.model_copy(update={"timings_s": record.timings_s | {f"evaluate on {split}": spent}})
-    write_record(run, scored)
-    return scored
 
 
 def _check_rows(data: str, parts: TrainingParts, config: TrainConfig) -> None:
@@ -160,64 +105,67 @@ def _clear(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
 
 
-def _check_trained(run: Path, record: RunRecord) -> None:
-    evaluation_failed = record.status == "failed" and (record.reason or "").startswith(FAILED_EVALUATION)
-    trained = {MLPS, TABLES} <= set(record.outputs) and (record.status == "finished" or evaluation_failed)
-    if record.command != "train" or not trained:
-        raise KitError(f"{run}: its record says {record.command} {record.status}; a finished training run is needed")
+@dataclass(frozen=True)
+class _Training:
+    """What a training needs, in one hand."""
 
+    config: TrainConfig
+    parts: TrainingParts
+    implementation: Implementation
+    shards: Shards
+    listener: Listener
+    recorder: Recorder
 
-def _description_of(run: Path) -> DatasetSpec:
-    path = run / DESCRIPTION
-    if not path.is_file():
-        raise KitError(f"{path}: is missing; copy it from the data set that the run was trained on, or train it again")
-    return DatasetSpec.from_json(path.read_bytes(), source=str(path))
+    def run(self, profiler: StepProfiler | None) -> tuple[Dlrm, tuple[Metric, ...], tuple[Series, ...]]:
+        """The chosen model, the metrics and the curves of its training."""
+        config, parts = self.config, self.parts
+        steps = self._capped(config.epochs * math.ceil(len(parts.fit) / config.batch_size))
+        if profiler is not None and steps < WARMUP + profiler.steps:
+            raise KitError(
+                f"{profiler.steps} steps are to be profiled after {WARMUP} and the run has {steps}; profile fewer or train longer"
+            )
+        model = self._model()
+        fit = Fit(model, config, self.shards, self.listener, "train", profiler)
+        with self.recorder.timed("train"):
+            fit.run(parts.fit, parts.stop, steps)
+        chosen = fit.best.step if fit.best is not None else fit.history.loss[-1][0]
+        rule = self._rule(fit, f"step {chosen} of {steps}")
+        metrics = _speed(fit, config, self.recorder)
+        if profiler is not None:
+            profiler.write(self.recorder.folder)
+            metrics += profiler.metrics
+        if len(parts.stop):
+            with self.recorder.timed("evaluate on validation"):
+                logit_B = predict(model, parts.stop, config.test_batch_size, self.shards)
+            metrics += measure(parts.stop.labels(), logit_B, "validation", rule)
+        if config.stopping.refit:
+            model, rule = self._refit(chosen, rule)
+        self.recorder.update(choices=self.recorder.record.choices | {"selection": rule} | _threshold(config, fit))
+        return model, metrics, _series(fit.history)
 
+    def _model(self) -> Dlrm:
+        return build_model(self.config.model, self.parts.fit.spec, self.config.seed, self.implementation)
 
-def _fit_and_choose(
-    config: TrainConfig,
-    parts: TrainingParts,
-    shards: Shards,
-    listener: Listener,
-    recorder: Recorder,
-    profiler: StepProfiler | None,
-) -> tuple[Dlrm, tuple[Metric, ...], tuple[Series, ...]]:
-    spec = parts.fit.spec
-    implementation = choose(config)
-    model = build_model(config.model, spec, config.seed, implementation)
-    fit = Fit(model, config, shards, listener, "train", profiler)
-    steps = config.epochs * math.ceil(len(parts.fit) / config.batch_size)
-    steps = min(steps, config.max_steps or steps)
-    if profiler is not None and steps < WARMUP + profiler.steps:
-        raise KitError(
-            f"{profiler.steps} steps are to be profiled after {WARMUP} and the run has {steps}; profile fewer or train longer"
-        )
-    with recorder.timed("train"):
-        fit.run(parts.fit, parts.stop, steps)
-    trained = fit.history.loss[-1][0]
-    chosen = fit.best.step if fit.best is not None else trained
-    rule = "last step" if fit.best is None else f"{config.stopping.rule} on {parts.stop_rule}, step {chosen} of {steps}"
-    if fit.reached is not None and fit.best is None:
-        rule = (
-            f"first evaluation with auc_threshold {config.auc_threshold} on {parts.stop_rule}, step {chosen} of {steps}"
-        )
-    metrics = _speed(fit, config, recorder)
-    if profiler is not None:
-        profiler.write(recorder.folder)
-        metrics += profiler.metrics
-    if len(parts.stop):
-        with recorder.timed("evaluate on validation"):
-            logit_B = predict(model, parts.stop, config.test_batch_size, shards)
-        metrics += measure(parts.stop.labels(), logit_B, "validation", rule)
-    if config.stopping.refit:
-        model = build_model(config.model, spec, config.seed, implementation)
-        steps = max(1, round(chosen * len(parts.everything) / len(parts.fit)))
-        rule = f"refit on all training rows for {steps} steps, chosen by {rule}"
-        with recorder.timed("refit"):
-            again = config.model_copy(update={"benchmark_warmup_steps": 0})  # nothing is measured in it
-            Fit(model, again, shards, listener, "refit").run(parts.everything, None, steps)
-    recorder.update(choices=recorder.record.choices | {"selection": rule} | _threshold(config, fit))
-    return model, metrics, _series(fit.history)
+    def _capped(self, steps: int) -> int:
+        return min(steps, self.config.max_steps or steps)
+
+    def _rule(self, fit: Fit, step: str) -> str:
+        """By what rule the state of the model was chosen."""
+        where = f"on {self.parts.stop_rule}, {step}"
+        if fit.best is not None:
+            return f"{self.config.stopping.rule} {where}"
+        if fit.reached is not None:
+            return f"first evaluation with auc_threshold {self.config.auc_threshold} {where}"
+        return "last step"
+
+    def _refit(self, chosen: int, rule: str) -> tuple[Dlrm, str]:
+        """A model trained anew on all training rows for the epochs found best, as far as `max_steps` goes."""
+        model = self._model()
+        steps = self._capped(max(1, round(chosen * len(self.parts.everything) / len(self.parts.fit))))
+        again = self.config.model_copy(update={"benchmark_warmup_steps": 0})  # nothing is measured in it
+        with self.recorder.timed("refit"):
+            Fit(model, again, self.shards, self.listener, "refit").run(self.parts.everything, None, steps)
+        return model, f"refit on all training rows for {steps} steps, chosen by {rule}"
 
 
 def _threshold(config: TrainConfig, fit: Fit) -> dict[str, str]:
@@ -228,24 +176,6 @@ def _threshold(config: TrainConfig, fit: Fit) -> dict[str, str]:
     return {
         "auc_threshold": f"{config.auc_threshold} reached at step {fit.reached.step}, {fit.reached.seconds:.1f} s after the first"
     }
-
-
-def _score(model: Dlrm, config: TrainConfig, part: Part, run: Path, record: RunRecord, progress: Progress) -> RunRecord:
-    with Shards(deterministic=config.deterministic) as shards:
-        logit_B = predict(model, part, config.test_batch_size, shards, progress)
-    label_B = part.labels()
-    metrics = measure(label_B, logit_B, part.split, record.choices["selection"])
-    path = save_predictions(run, part.split, label_B, logit_B)
-    return record.model_copy(
-        update={
-            "status": "finished",
-            "reason": None,
-            "metrics": record.metrics + metrics,
-            "series": record.series + curves(label_B, logit_B, part.split),
-            "outputs": record.outputs | {path.name: sha256_file(path)},
-            "choices": record.choices | {scored_choice(part.split): f"data set {part.spec.digest}"},
-        }
-    )
 
 
 class _Source:
@@ -279,7 +209,13 @@ def _speed(fit: Fit, config: TrainConfig, recorder: Recorder) -> tuple[Metric, .
     if speed.rows:  # a run may stop before its warm-up is over
         rate = speed.rows / speed.seconds
         found.append(Metric(name="step_throughput", value=rate, unit="rows/s", split="train", selection=steps))
-    return (*found, Metric(name="loader_wait", value=speed.waited_s, unit="s", split="train", selection=waited))
+    found.append(Metric(name="loader_wait", value=speed.waited_s, unit="s", split="train", selection=waited))
+    if fit.skipped_steps is not None:
+        words = f"gradients overflowed at loss_scale.kind {config.loss_scale.kind}"
+        found.append(
+            Metric(name="skipped_steps", value=fit.skipped_steps, unit="steps", split="train", selection=words)
+        )
+    return tuple(found)
 
 
 def _series(history: History) -> tuple[Series, ...]:

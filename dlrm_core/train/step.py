@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dlrm_core.data import Batch
 from dlrm_core.model.dlrm import Dlrm
-from dlrm_core.model.fused import Gradients
+from dlrm_core.model.fused import Gradients, unnamed
 from dlrm_core.schema.config import LossScaleConfig, TrainConfig
 from dlrm_core.train.gradients import AutogradGradients, FusedGradients, GradientSource
 from dlrm_core.train.optimizers import TableOptimizer, build_mlp_optimizer
@@ -31,7 +31,7 @@ class TrainStep:
         self._table_optimizer = TableOptimizer(config.tables, model.embeddings)
         self.loss_scale = LossScale(config.loss_scale) if model.compute_dtype == torch.float16 else None
         self.average = WeightAverage(model, config.average_decay) if config.average_decay else None
-        self._named = named if profiled else _unnamed
+        self._named = named if profiled else unnamed
         if model.fused is not None and profiled:
             model.fused.named = named
 
@@ -66,10 +66,6 @@ class TrainStep:
     def learning_rate(self, base: float) -> float:
         """Scheduled learning rate of the current step for a base rate."""
         return learning_rate(self.step, base, self._config.schedule)
-
-
-def _unnamed(_part: str) -> AbstractContextManager[object]:
-    return nullcontext()
 
 
 class LossScale:

@@ -15,7 +15,8 @@ from dlrm_core.data import Part
 from dlrm_core.schema.dataset import SPLITS, Imported, id_dtype, read_dataset
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.record import read_record
-from dlrm_core.train.run import evaluate, train
+from dlrm_core.train.run import train
+from dlrm_core.train.scoring import evaluate
 from tests.train.builders import tiny_config, write_dataset
 
 # Numbers of kept values, each also the largest id: around every edge of the widths, and an empty vocabulary.

@@ -16,6 +16,8 @@ from dlrm_core.model.dlrm import Dlrm
 from dlrm_core.schema.config import TrainConfig
 from dlrm_core.schema.dataset import CategoricalFeature, DatasetSpec, Preparation, Split, id_dtype
 from dlrm_core.schema.files import sha256_bytes, sha256_file
+from dlrm_core.schema.record import RunRecord
+from dlrm_core.train.run import train
 
 CARDINALITIES = (5, 130, 40)  # the second needs int16
 NUM_NUMERICAL = 4
@@ -181,3 +183,8 @@ def _copy(layer: nn.Module) -> nn.Linear:
 def rms(x: Tensor) -> float:
     """Root of the mean square, in float64."""
     return float(x.double().square().mean().sqrt())
+
+
+def trained(data: Path, out: Path, config: TrainConfig | None = None, **arguments: Any) -> RunRecord:
+    """A whole training on DATA, by default of :func:`tiny_config`."""
+    return train(data=data, out=out, config=config or tiny_config(), preset="tiny", **arguments)

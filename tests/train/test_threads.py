@@ -24,7 +24,8 @@ import json, sys
 from pathlib import Path
 import torch
 from dlrm_core.schema.config import TrainConfig
-from dlrm_core.train.run import evaluate, train
+from dlrm_core.train.run import train
+from dlrm_core.train.scoring import evaluate
 
 work, configurations = Path(sys.argv[1]), json.loads(sys.argv[2])
 torch.set_num_threads(int(sys.argv[4]))  # MKL would not go beyond the cores of the machine
