@@ -13,6 +13,10 @@ from dlrm_core.schema.record import Metric, Series
 LIMITS = ("stock fp32", "oneDNN fp32", "bf16")
 AS_USERS_RUN_IT = ("pytorch", "torchrec")
 
+# Most that a side's loss may part from float32's at any step: bfloat16 keeps 8 bits of a number, 2^-9 of a loss of about 0.6
+# is 0.0012, and a step has some eight roundings in a row.
+LOSS_BAND = 0.01
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -71,14 +75,18 @@ def loss_series(losses: Mapping[str, Sequence[float]], split: str) -> list[Serie
 
 
 def loss_metrics(losses: Mapping[str, Sequence[float]], reference: str, split: str) -> list[Metric]:
-    """How far each side's losses part from the reference's at most."""
+    """How far each side's losses part from the reference's at most, and whether that is within :data:`LOSS_BAND`."""
     found = []
     for name, values in losses.items():
         if name == reference:
             continue
         differences = [abs(a - b) for a, b in zip(values, losses[reference], strict=True)]
         place = max(range(len(differences)), key=differences.__getitem__)
-        spread = f"largest of steps 1 to {len(values)}, at step {place + 1}; at the last {differences[-1]:.2g}"
+        verdict = "within" if differences[place] <= LOSS_BAND else "OUTSIDE"
+        spread = (
+            f"{verdict} the band of {LOSS_BAND} nat; largest of steps 1 to {len(values)}, at step {place + 1}; at the last "
+            f"{differences[-1]:.2g}"
+        )
         name = f"{name} loss difference from {reference}"
         found.append(Metric(name=name, value=differences[place], unit="nat", split=split, selection=spread))
     return found

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from dlrm_core.bench.figures import loss_metrics
 from dlrm_core.bench.gate import judge
 
 GOOD = {"pytorch": 0.5, "torchrec": 0.6, "ours:auto": 0.1}
@@ -36,3 +37,13 @@ def test_void(of_limit, difference, said):
 
 def test_all_faults_are_named():
     assert judge({}, 0.5, 1.0).sentence.count(";") == 2
+
+
+@pytest.mark.parametrize(("away", "verdict"), [(0.0, "within"), (0.0099, "within"), (0.011, "OUTSIDE")])
+def test_losses_are_held_against_the_band(away, verdict):
+    losses = {"pytorch": [0.6, 0.5, 0.4], "ours:auto": [0.6, 0.5 + away, 0.4]}
+    (found,) = loss_metrics(losses, "pytorch", "S")
+    assert found.value == pytest.approx(away)
+    assert found.selection.startswith(
+        f"{verdict} the band of 0.01 nat; largest of steps 1 to 3, at step {2 if away else 1}"
+    )
