@@ -162,7 +162,9 @@ def _execute(source: Path, output: Path, parameters: dict[str, Any]) -> str | No
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
-    with _followed():
+    with _followed(), tempfile.TemporaryDirectory() as sockets:
+        # Unix sockets, no open port; not in the working folder, where a killed run would leave them.
+        kernels = {"transport": "ipc", "ip": str(Path(sockets) / "kernel")}
         try:
             papermill.execute_notebook(
                 str(source),
@@ -171,7 +173,7 @@ def _execute(source: Path, output: Path, parameters: dict[str, Any]) -> str | No
                 kernel_name="python3",
                 cwd=str(home()),
                 progress_bar=False,
-                config=Config({"KernelManager": {"transport": "ipc"}}),  # Unix sockets: no open port
+                config=Config({"KernelManager": kernels}),
             )
         except papermill.PapermillExecutionError as error:
             return f"{error.ename}: {error.evalue}" if error.ename != "KitError" else str(error.evalue)
