@@ -83,6 +83,23 @@ def collect(runs: Path) -> Collection:
     return found
 
 
+def committed() -> list[Entry]:
+    """The measurements that lie with the sources, below reports/records; none where the kit was installed without them.
+
+    Raises
+    ------
+    KitError
+        If one of them cannot be read.
+    """
+    folder = Path(__file__).parent / "records"
+    found = Collection(folder)
+    for path in _files(folder, found) if folder.is_dir() else ():
+        _read(path, found)
+    if found.problems:
+        raise KitError(f"reports/records/{found.problems[0].where}: {found.problems[0].what}; take the sources anew")
+    return [Entry(f"reports/records/{entry.folder}", entry.path, entry.record) for entry in found.entries]
+
+
 def _files(runs: Path, found: Collection) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
         where = os.path.relpath(error.filename or runs, runs)

@@ -96,7 +96,10 @@ def seedless(name: str) -> str:
 
 
 def _group(digest: str | None, collection: Collection) -> Group:
-    entries = tuple(e for e in collection.entries if e.record.dataset_digest == digest)
+    sweeps = tuple(f"{e.folder}/" for e in collection.entries if e.record.command == "sweep")
+    # The runs of a sweep have a page of their own; here they would hide the others.
+    alone = (e for e in collection.entries if not e.folder.startswith(sweeps))
+    entries = tuple(e for e in alone if e.record.dataset_digest == digest)
     found = tuple(f for f in collection.datasets if f.spec.digest == digest)
     scored = [entry for entry in entries if is_scored(entry)]
     baselines = [entry for entry in scored if entry.record.command == "baselines"]

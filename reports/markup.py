@@ -1,8 +1,12 @@
 """Small pieces of HTML; every text is escaped unless it is an `Html` already."""
 
+import csv
 import html
+import io
+import json
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 SHORT = 24  # letters of a cell that is never broken
 
@@ -50,7 +54,10 @@ def details(summary: str, content: object) -> Html:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -> Html:
-    """A table in a box that scrolls by itself; the first cell of each row is its header, columns of numbers stand right."""
+    """A table in a box that scrolls by itself, and below it the same as CSV and JSON, within the page.
+
+    The first cell of each row is its header, columns of numbers stand right.
+    """
     rows = list(rows)
     kinds = [{}, *(_column_class([row[column] for row in rows]) for column in range(1, len(head)))]
     top = join((tag("th", name, scope="col", **kind) for name, kind in zip(head, kinds, strict=True)), "")
@@ -58,7 +65,37 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -
         tag("tr", join([tag("th", first, scope="row"), *map(_cell, rest, kinds[1:])], "")) for first, *rest in rows
     )
     parts = [tag("caption", tag("span", caption)), tag("thead", tag("tr", top)), tag("tbody", body)]
-    return tag("div", tag("table", join(parts)), class_="scroll", tabindex="0", role="region", aria_label=caption)
+    box = tag("div", tag("table", join(parts)), class_="scroll", tabindex="0", role="region", aria_label=caption)
+    return join([box, _downloads(head, rows, caption)])
+
+
+def _downloads(head: Sequence[str], rows: Sequence[Sequence[object]], caption: str) -> Html:
+    """Links that hold the table itself; minus signs are ASCII there, so that programs read the numbers."""
+    plain = [[_plain(cell) for cell in row] for row in rows]
+    target = io.StringIO()
+    csv.writer(target, lineterminator="\n").writerows([head, *plain])
+    split = json.dumps({"columns": list(head), "data": plain}, ensure_ascii=False)  # pandas calls it orient="split"
+    texts = {
+        "csv": ("text/csv", target.getvalue()),
+        "json": ("application/json", split),
+    }
+    links = [
+        data_link(kind.upper(), f"{slug(caption)[:60]}.{kind}", mime, text, f"{kind.upper()} of the table: {caption}")
+        for kind, (mime, text) in texts.items()
+    ]
+    return tag("p", join(links, " "), class_="download")
+
+
+def data_link(label: str, file: str, mime: str, text: str, spoken: str) -> Html:
+    """A link that saves `text`, which it holds itself, as `file`; `spoken` is its name for those who cannot see where it stands."""
+    return tag("a", label, download=file, href=f"data:{mime};charset=utf-8,{quote(text)}", aria_label=spoken)
+
+
+def _plain(cell: object) -> str:
+    """The text of a cell."""
+    text = re.sub(r"<br ?/?>", "; ", str(cell)) if isinstance(cell, Html) else str(cell)
+    text = html.unescape(re.sub(r"<[^>]*>", "", text)) if isinstance(cell, Html) else text
+    return re.sub(r"−(?=\d)", "-", text)
 
 
 def _cell(content: object, kind: dict[str, str]) -> Html:

@@ -1,21 +1,42 @@
-"""One self-contained HTML page from the records below a folder: nothing in it asks the network for anything."""
+"""The report: one self-contained HTML page from the records below a folder, and the pages beside it; no page asks the network."""
 
-from importlib import resources
+from collections.abc import Sequence
 from pathlib import Path
 
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import make_output_folder, write_atomic
-from reports.collect import Collection, collect
+from reports.cards import Card
+from reports.collect import Collection, Entry, collect, committed
+from reports.dataset_card import dataset_card
+from reports.diagnose import diagnosis_section
+from reports.document import Link, contents, document
+from reports.errata import errata_section
 from reports.grouping import Group, group
-from reports.markup import Html, join, slug, tag
-from reports.provenance import failed_section, gpu_sentence, provenance_section, unreadable_section
+from reports.markup import Html, data_link, join, slug, tag
+from reports.model_card import model_card
+from reports.provenance import failed_section, foot, gpu_sentence, provenance_section, unreadable_section
+from reports.published_page import published_page, summary_sentence
 from reports.sections import Part, data_section
+from reports.stability import stability_page
+from reports.throughput import throughput_page
 
 TITLE = "DLRM reproduction report"
+REDRAW = "make report"
+BESIDE = {
+    "published.html": "Published tables",
+    "stability.html": "Stability",
+    "throughput.html": "Throughput",
+    "errata.html": "Errata",
+    "model_card.html": "Model cards",
+    "dataset_card.html": "Dataset cards",
+}
 
 
 def build_report(runs: Path, html: Path, *, repeat: str = "") -> Path:
-    """Write the page of all records below `runs` to `html`; the same records give the same bytes.
+    """Write the page of all records below `runs` to `html`, and the pages of :data:`BESIDE` into its folder.
+
+    The same records give the same bytes, as long as the same notebooks' pages (01_....html) lie beside it: these are linked.
+    Measurements that were committed with the sources, below reports/records, are on the pages too.
 
     Parameters
     ----------
@@ -34,37 +55,80 @@ def build_report(runs: Path, html: Path, *, repeat: str = "") -> Path:
     Raises
     ------
     KitError
-        If `runs` holds no record of a model, or `html` is a folder or cannot be written.
+        If `runs` holds no record of a model, or `html` is a folder, has the name of a page beside it, or cannot be written.
     """
     if html.is_dir():
         raise KitError(
             f"{html}: is a folder, an HTML file is to be written; name a file in it, for example {html / 'index.html'}"
         )
+    if html.name in BESIDE:
+        raise KitError(
+            f"{html}: is the name of a page that is written beside this one; name another, for example index.html"
+        )
     collection = collect(runs)
-    page = _page(collection, group(collection), repeat)
+    groups = group(collection)
+    measured = [*collection.entries, *committed()]
     make_output_folder(html.parent)
-    write_atomic(html, page)
+    links = [Link(html.name, "Report"), *(Link(*item) for item in BESIDE.items()), *_notebooks(html.parent)]
+    bodies = {html.name: _first_page(collection, groups, measured, repeat), **_beside(collection, groups, measured)}
+    for file, body in bodies.items():
+        title = TITLE if file == html.name else f"{BESIDE[file]} – {TITLE}"
+        write_atomic(
+            html.with_name(file), document(title, join([body, foot(collection, REDRAW)]), pages=links, here=file)
+        )
     return html
 
 
-def _page(collection: Collection, groups: list[Group], repeat: str) -> str:
+def _notebooks(folder: Path) -> list[Link]:
+    """The pages of notebooks that lie beside the report."""
+    return [Link(path.name, path.stem) for path in sorted(folder.glob("[0-9][0-9]_*.html"))]
+
+
+def _beside(collection: Collection, groups: Sequence[Group], measured: Sequence[Entry]) -> dict[str, Html]:
+    benches = [e for e in measured if e.record.command == "bench" and e.record.status == "finished"]
+    sweeps = [entry for entry in measured if entry.record.command == "sweep"]
+    models = [model_card(each, variant, collection) for each in groups for variant in each.variants]
+    return {
+        "published.html": published_page(groups, benches),
+        "stability.html": stability_page(sweeps, groups),
+        "throughput.html": throughput_page(benches),
+        "errata.html": join([tag("h1", "Errata"), errata_section()]),
+        "model_card.html": _cards("Model cards", models),
+        "dataset_card.html": _cards("Dataset cards", [dataset_card(each, collection) for each in groups]),
+    }
+
+
+def _cards(title: str, cards: Sequence[Card]) -> Html:
+    parts: list[object] = [tag("h1", title)]
+    if not cards:
+        parts.append(tag("p", "There is nothing to describe: no record names one."))
+    for card in cards:
+        link = data_link(
+            "Markdown", f"{card.file}.md", "text/markdown", card.markdown, f"Markdown of the card: {card.title}"
+        )
+        parts += [card.html, tag("p", link, class_="download")]
+    return join(parts)
+
+
+def _first_page(collection: Collection, groups: Sequence[Group], measured: Sequence[Entry], repeat: str) -> Html:
     parts: list[Part] = []
     for number, each in enumerate(groups, 1):
         first_figure = 1 + sum(part.num_figures for part in parts)
         parts.append(data_section(each, collection, number, first_figure, repeat))
     rest = {
+        "Diagnosis": diagnosis_section(collection),
         "Failed or killed runs": failed_section(collection),
         "Could not be read": unreadable_section(collection.problems),
         "Provenance": provenance_section(collection),
     }
     shown = {name: content for name, content in rest.items() if content is not None}
     links = [(part.id_, part.title) for part in parts] + [(slug(name), name) for name in shown]
-    return _document(
-        join([_summary(collection, parts), _contents(links), *(p.content for p in parts), *shown.values()])
-    )
+    benches = [e for e in measured if e.record.command == "bench" and e.record.status == "finished"]
+    published = tag("p", join([summary_sentence(groups, benches), tag("a", "The tables", href="published.html")], " "))
+    return join([_summary(collection, parts, published), contents(links), *(p.content for p in parts), *shown.values()])
 
 
-def _summary(collection: Collection, data: list[Part]) -> Html:
+def _summary(collection: Collection, data: list[Part], published: Html) -> Html:
     parts: list[object] = [tag("h1", TITLE)]
     for each in data:
         if len(data) > 1:
@@ -73,27 +137,7 @@ def _summary(collection: Collection, data: list[Part]) -> Html:
     unfinished = sum(entry.record.status != "finished" for entry in collection.entries)
     amiss = f" Failed or not finished: {unfinished}." if unfinished else ""
     amiss += f" Files that could not be read or do not fit: {len(collection.problems)}." if collection.problems else ""
+    parts.append(published)
     parts.append(tag("p", f"The page is made from {len(collection.entries)} run records.{amiss}"))
     parts.append(tag("p", gpu_sentence(collection.entries)))
     return tag("header", join(parts))
-
-
-def _contents(links: list[tuple[str, str]]) -> Html:
-    items = join(tag("li", tag("a", name, href=f"#{id_}")) for id_, name in links)
-    return tag("nav", tag("ol", items), aria_label="Contents")
-
-
-def _document(body: Html) -> str:
-    style = (resources.files("reports") / "style.css").read_text()
-    head = join(
-        [
-            Html('<meta charset="utf-8">'),
-            Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-            Html('<meta name="color-scheme" content="light dark">'),
-            tag("title", TITLE),
-            Html(f"<style>\n{style}</style>"),
-        ]
-    )
-    skip = tag("a", "Skip to the content", class_="skip", href="#content")
-    content = tag("main", body, id="content", tabindex="-1")
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{skip}\n{content}\n</body>\n</html>\n'

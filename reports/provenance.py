@@ -62,6 +62,24 @@ def provenance_section(collection: Collection) -> Html:
     return section(2, "Provenance", *parts)
 
 
+def foot(collection: Collection, repeat: str) -> Html:
+    """At the end of every page: what it was made from, and the command that makes it again."""
+    environments = [entry.record.environment for entry in collection.entries]
+    commits = sorted({environment.git_commit or "none" for environment in environments})
+    digests = sorted({entry.record.dataset_digest for entry in collection.entries if entry.record.dataset_digest})
+    seeds = sorted({seed for entry in collection.entries for seed in entry.record.seeds.values()})
+    machines = sorted({f"{e.processor}, {e.cores} cores, {', '.join(e.gpus) or 'no GPU'}" for e in environments})
+    rows = [
+        ("git commits", join(map(code, commits), ", ")),
+        ("sources", join((code(d[:12]) for d in sorted({e.source_digest for e in environments})), ", ")),
+        ("data sets", join((code(digest[:12]) for digest in digests), ", ") or "none"),
+        ("seeds", ", ".join(map(str, seeds)) or "none"),
+        ("hardware", "; ".join(machines)),
+        ("repeat this", code(repeat)),
+    ]
+    return tag("footer", facts(rows, "Where this page comes from"))
+
+
 def _fault(entry: Entry, collection: Collection) -> list[tuple[str, str]]:
     record = entry.record
     if record.status == "failed":

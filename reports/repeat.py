@@ -8,7 +8,10 @@ from reports.collect import Collection, Entry
 from reports.grouping import Group
 from reports.markup import Html, block, join, tag
 
-ORDER = ("sample", "download", "split", "prepare", "import", "train", "baselines", "report", "notebook")
+ORDER = (
+    *("sample", "synthetic", "download", "split", "prepare", "import", "train", "sweep", "baselines", "bench"),
+    *("report", "notebook"),
+)
 EVALUATE = "dlrm evaluate --run RUN --data DATA"
 REPORT = "dlrm report --runs DIR --out HTML"
 
@@ -57,7 +60,7 @@ def raw_entries(group: Group, collection: Collection) -> list[Entry]:
         record = entry.record
         split = {metric.split: metric.value for metric in record.metrics if metric.name == "rows"}
         made = {
-            "sample": sources <= set(record.outputs.values()),
+            "sample": bool(sources) and sources <= set(record.outputs.values()),
             "split": bool(split) and split.items() <= rows.items(),
         }
         if made.get(record.command):

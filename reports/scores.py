@@ -183,13 +183,13 @@ def _reading() -> Html:
     return tag("p", text, class_="note")
 
 
-def signed(value: float) -> str:
-    """Five decimals with a sign.
+def signed(value: float, digits: int = 5) -> str:
+    """A number of decimals with a sign.
 
     >>> signed(-0.25)
     '−0.25000'
     """
-    return f"{value:+.5f}".replace("-", "−")
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _with_interval(difference: Difference) -> str:

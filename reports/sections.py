@@ -9,13 +9,13 @@ import numpy as np
 
 from dlrm_core.schema.dataset import SPLITS, DatasetSpec
 from reports.collect import Collection, Entry
-from reports.drawing import Drawing
+from reports.document import figure
 from reports.figures import drawings
 from reports.grouping import Group, Variant, config_key
 from reports.markup import Html, block, code, details, facts, join, section, table, tag
 from reports.repeat import how_to_repeat
 from reports.scores import comparisons, scores, verdict_sentences
-from reports.svg import drawing, to_svg
+from reports.svg import drawing
 
 SETTINGS = {
     "embedding dimension": "model.embedding_dim",
@@ -56,7 +56,7 @@ def data_section(group: Group, collection: Collection, number: int, first_figure
     """The section of the `number`-th data set; its figures are numbered from `first_figure` on."""
     id_, compared = f"data-{number}", comparisons(group)
     with drawing():
-        drawn = [_figure(each, first_figure + i) for i, each in enumerate(drawings(group))]
+        drawn = [figure(each, first_figure + i) for i, each in enumerate(drawings(group))]
     parts = {
         "What was run": _what_was_run(group),
         "On what": _on_what(group),
@@ -67,15 +67,6 @@ def data_section(group: Group, collection: Collection, number: int, first_figure
     inner = [section(3, name, content, id_=f"{id_}-{i}") for i, (name, content) in enumerate(parts.items())]
     content = section(2, title(group), *inner, id_=id_)
     return Part(id_, title(group), content, verdict_sentences(group, compared), len(drawn))
-
-
-def _figure(drawn: Drawing, number: int) -> Html:
-    svg = to_svg(drawn.figure, prefix=f"f{number}", alt=drawn.alt)
-    caption = tag("figcaption", f"Figure {number}. {drawn.caption}")
-    numbers = details(
-        f"Numbers of figure {number}", table(drawn.head, drawn.rows, f"Numbers of figure {number}, thinned")
-    )
-    return tag("figure", join([tag("div", svg, class_="plot"), caption, numbers]), id=f"figure-{number}")
 
 
 def _what_was_run(group: Group) -> Html:

@@ -22,6 +22,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     METRICS: (SCHEMA,),
     "dlrm_core.ops": (),
     "dlrm_core.ops.cpu_kernels": (),
+    "dlrm_core.ops.layout": (),
     "dlrm_core.model": ("dlrm_core.ops", SCHEMA),
     "dlrm_core.data": (SCHEMA,),
     "dlrm_core.zipf": (),
@@ -30,6 +31,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "dlrm_core.baselines": ("dlrm_core.data", METRICS, SCHEMA, "dlrm_core.train.evaluate"),
     "dlrm_core.bench": (
         "dlrm_core.zipf",
+        "dlrm_core.synthetic",
         "dlrm_core.train",
         "dlrm_core.model",
         "dlrm_core.data",
@@ -39,9 +41,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "dlrm_core.console": (SCHEMA,),
     "dlrm_core.cli": ("dlrm_core", "data_prep", "reports"),
     "data_prep": (SCHEMA, METRICS),
-    "reports": (SCHEMA, METRICS),
+    "reports": (SCHEMA, METRICS, "dlrm_core.ops.layout"),
     "notebooks": (
-        *("dlrm_core.ops", "dlrm_core.model", "dlrm_core.data", "dlrm_core.train", "dlrm_core.baselines"),
+        *("dlrm_core.ops", "dlrm_core.model", "dlrm_core.data", "dlrm_core.train", "dlrm_core.baselines", "dlrm_core.bench"),
         *("dlrm_core.console", METRICS, SCHEMA, "data_prep", "reports"),
     ),
 }
@@ -60,7 +62,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     ),
     "torchrec": ("dlrm_core.bench.sides.torchrec_dlrm",),
     "numpy": ("dlrm_core", "data_prep", "reports", "notebooks"),
-    "scipy": (METRICS, "dlrm_core.baselines", "reports.statistics"),
+    "scipy": (METRICS, "dlrm_core.baselines", "reports"),
     "sklearn": ("dlrm_core.baselines", "data_prep.planted_best"),
     "safetensors": ("dlrm_core.train", "reports"),
     "pydantic": (SCHEMA, "notebooks"),

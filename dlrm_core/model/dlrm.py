@@ -18,7 +18,8 @@ from torch.nn.functional import linear
 
 from dlrm_core.model.embeddings import EmbeddingTables
 from dlrm_core.model.fused import FusedDlrm
-from dlrm_core.ops.interaction import dot_interaction, dot_width
+from dlrm_core.ops.interaction import dot_interaction
+from dlrm_core.ops.layout import dot_width
 
 
 class Dlrm(nn.Module):

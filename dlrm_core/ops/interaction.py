@@ -7,36 +7,9 @@ import torch
 from torch import Tensor
 
 from dlrm_core.ops.cpu import pack_pairs, unpack_pairs
+from dlrm_core.ops.layout import dot_width, pad_width
 
 MOST_FEATURES, MOST_DIM = 40, 256
-
-
-def pad_width(raw_width: int, pad: str) -> int:
-    """Zero columns after `raw_width` ones: up to a multiple of 8 (HEAD) or always one (June 2020).
-
-    >>> pad_width(128 + 351, "multiple_of_8"), pad_width(16 + 351, "multiple_of_8"), pad_width(16 + 351, "one_column")
-    (1, 1, 1)
-
-    Raises
-    ------
-    ValueError
-        If `pad` is neither.
-    """
-    if pad == "one_column":
-        return 1
-    if pad == "multiple_of_8":
-        return -raw_width % 8
-    raise ValueError(f"pad is {pad!r}; 'multiple_of_8' or 'one_column' is needed")
-
-
-def dot_width(num_features: int, dim: int, pad: str) -> int:
-    """Output columns of :func:`dot_interaction`.
-
-    >>> dot_width(27, 128, "multiple_of_8")
-    480
-    """
-    raw = dim + num_features * (num_features - 1) // 2
-    return raw + pad_width(raw, pad)
 
 
 def dot_interaction(x_BFD: Tensor, pad: str = "multiple_of_8") -> Tensor:
@@ -47,7 +20,7 @@ def dot_interaction(x_BFD: Tensor, pad: str = "multiple_of_8") -> Tensor:
     x_BFD : Tensor of shape (B, F, D), floating point, 1 <= F <= 40, 1 <= D <= 256
         Row 0 of F is the bottom MLP's output.
     pad : {'multiple_of_8', 'one_column'}
-        See :func:`pad_width`.
+        See :func:`dlrm_core.ops.layout.pad_width`.
 
     Returns
     -------

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlrm_core.ops.interaction import MOST_DIM, MOST_FEATURES, dot_interaction, dot_interaction_op, dot_width, pad_width
+from dlrm_core.ops.interaction import MOST_DIM, MOST_FEATURES, dot_interaction, dot_interaction_op
+from dlrm_core.ops.layout import dot_width, pad_width
 
 SHAPES = [(5, 2, 4), (3, 4, 32), (7, 5, 3), (4, 9, 64), (2, 27, 16), (2, 32, 8), (3, 27, 128)]
 PADS = ["multiple_of_8", "one_column"]
