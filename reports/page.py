@@ -5,20 +5,20 @@ from pathlib import Path
 
 from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import make_output_folder, write_atomic
-from reports.cards import Card
-from reports.collect import Collection, Entry, collect, committed
-from reports.dataset_card import dataset_card
-from reports.diagnose import diagnosis_section
-from reports.document import Link, contents, document
-from reports.errata import errata_section
-from reports.grouping import Group, group
-from reports.markup import Html, data_link, join, slug, tag
-from reports.model_card import model_card
-from reports.provenance import failed_section, foot, gpu_sentence, provenance_section, unreadable_section
-from reports.published_page import published_page, summary_sentence
-from reports.sections import Part, data_section
-from reports.stability import stability_page
-from reports.throughput import throughput_page
+from reports.cards.card import Card
+from reports.cards.dataset_card import dataset_card
+from reports.cards.model_card import model_card
+from reports.dataset.sections import Part, data_section
+from reports.diagnose.findings import diagnosis_section
+from reports.html.document import Link, contents, document
+from reports.html.markup import Html, data_link, join, slug, tag
+from reports.pages.errata import errata_section
+from reports.pages.provenance import failed_section, foot, gpu_sentence, provenance_section, unreadable_section
+from reports.pages.published import published_page, summary_sentence
+from reports.pages.stability import stability_page
+from reports.pages.throughput import throughput_page
+from reports.read.collect import Collection, Entry, collect, committed
+from reports.read.grouping import Group, group
 
 TITLE = "DLRM reproduction report"
 REDRAW = "make report"

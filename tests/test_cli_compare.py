@@ -8,8 +8,8 @@ import pytest
 
 from dlrm_core import cli
 from dlrm_core.schema.record import read_record
-from reports.collect import collect
-from reports.diagnose import diagnose
+from reports.diagnose.findings import diagnose
+from reports.read.collect import collect
 from tests.conftest import raw_line, write_raw
 
 TRAIN = ("mlps.lr=0.5", "tables.lr=0.5", "batch_size=64", "epochs=3", "print_freq=5")

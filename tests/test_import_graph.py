@@ -284,7 +284,7 @@ def test_the_block_blocks():
     ("statement", "absent"),
     [
         ("import dlrm_core, data_prep.prepare, data_prep.raw, reports", ("torch", "sklearn", "matplotlib")),
-        ("import reports.page, reports.collect", ("torch", "polars", "sklearn")),
+        ("import reports.page, reports.read.collect", ("torch", "polars", "sklearn")),
         ("import dlrm_core.cli", ("torch", "polars", "numpy", "pydantic", "sklearn", "matplotlib")),
         ("import dlrm_core.train.run", ("polars", "sklearn", "matplotlib", "pandas", "data_prep", "reports")),
         ("import dlrm_core.metrics", ("torch", "pydantic", "sklearn")),

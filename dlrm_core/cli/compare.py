@@ -16,7 +16,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _compare(arguments: Arguments) -> None:
-    from reports.compare import compare_runs
-    from reports.compare_text import text
+    from reports.compare.runs import compare_runs
+    from reports.compare.text import text
 
     say(text(compare_runs(arguments.run_a, arguments.run_b)))
