@@ -58,7 +58,7 @@ lab: $(STAMP)
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 report: $(STAMP)
-	$(BIN)/dlrm report --runs runs/$(PRESET) --out reports/build/index.html
+	$(BIN)/python -m notebooks.redraw --runs runs/$(PRESET) --html reports/build/index.html
 
 clean:
 	rm -rf runs reports/build .pytest_cache .ruff_cache .mypy_cache

@@ -4,20 +4,23 @@ An updated display leaves exactly one output behind, needs no widget and no netw
 nbconvert. The runner follows along through a file named by DLRM_PROGRESS_FILE.
 """
 
-import base64
 import html
-import io
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from IPython.display import HTML, DisplayHandle, display
-from matplotlib.figure import Figure
 
 from dlrm_core.train.loop import TrainEvent
+from reports.html import markup
+from reports.html.document import figure as framed
+from reports.html.drawing import Drawing
+from reports.html.svg import drawing
 
 SECONDS_BETWEEN_UPDATES = 0.5
 WIDTH, HEIGHT, MARGIN = 560, 200, 36
+MOST_ROWS = 25
 
 
 class Bar:
@@ -71,27 +74,29 @@ class LossCurve:
             f"{event.phase}: step {event.step} of {event.steps}, training loss {event.loss:.4f}, "
             f"{event.samples_per_s:,.0f} rows/s, {event.seconds_left:.0f} s left"
         )
-        return f"<div>{_bar(line, event.step, event.steps)}{_svg(self._loss, self._validation, event.steps)}</div>"
+        numbers = self._numbers() if event.step == event.steps else ""
+        return f"<div>{_bar(line, event.step, event.steps)}{_svg(self._loss, self._validation, event.steps)}{numbers}</div>"
+
+    def _numbers(self) -> str:
+        """Some points of the curves as a table, the first and the last among them."""
+        rows: list[list[object]] = []
+        for name, points in (("training loss", self._loss), ("held-back log loss", self._validation)):
+            every = max(1, len(points) // MOST_ROWS)
+            kept = [*points[:-1][::every], *points[-1:]]
+            rows += [[name, f"{step:.0f}", f"{value:.5f}"] for step, value in kept]
+        made = table(["curve", "step", "log loss [nat]"], rows, caption="Some points of the curves")
+        return f"<details><summary>Numbers of the curve</summary>{made.data}</details>"
 
 
-def figure(drawing: Figure, *, alt: str, caption: str) -> HTML:
-    """A matplotlib figure as an image with alternative text and caption, readable in light and dark, in Lab and in HTML."""
-    buffer = io.BytesIO()
-    drawing.savefig(buffer, format="svg", transparent=False, facecolor="white", bbox_inches="tight")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return HTML(
-        f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{html.escape(alt)}" style="max-width:100%">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-    )
+def figure(made: Drawing, *, number: int) -> HTML:
+    """A drawing of the report with its caption and a table of its numbers, readable in light and dark, in Lab and in HTML."""
+    with drawing():
+        return HTML(framed(made, number))
 
 
-def table(header: list[str], rows: list[list[object]], *, caption: str) -> HTML:
-    """Rows as an HTML table with header cells and a caption."""
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return HTML(
-        f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, caption: str) -> HTML:
+    """Rows as the report shows them, with header cells, a caption, and the same as CSV and JSON."""
+    return HTML(markup.table(header, rows, caption))
 
 
 def _handle() -> DisplayHandle:

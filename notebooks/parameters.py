@@ -17,6 +17,7 @@ from data_prep.engines import ENGINES
 from dlrm_core.schema.base import nearest
 from dlrm_core.schema.config import Preset, load_preset, preset_names
 from dlrm_core.schema.errors import KitError
+from dlrm_core.train.modes import MODES, varied
 
 INJECTED = "# Parameters"  # how papermill begins the cell that it injects
 
@@ -84,15 +85,12 @@ class ModelByHand(_Parameters):
     seed: int = Field(default=7, ge=0)
 
 
-class Train(_Parameters):
-    """04_train."""
+class _OnData(_Parameters):
+    """Common to what works on a prepared data set."""
 
     data: str = ""
-    seed: int = Field(default=-1, ge=-1)
-    baselines: bool = True
-    overrides: list[str] = Field(default_factory=list)
 
-    @field_validator("overrides", mode="before")
+    @field_validator("overrides", mode="before", check_fields=False)
     @classmethod
     def _list(cls, value: Any) -> Any:
         """A list, a JSON list as text, or key.path=value pairs separated by blanks."""
@@ -105,10 +103,113 @@ class Train(_Parameters):
         """The prepared data set: the one named, or what 01_prepare_data left."""
         return Path(self.data) if self.data else self.folder / "data"
 
+
+class Train(_OnData):
+    """04_train."""
+
+    seed: int = Field(default=-1, ge=-1)
+    baselines: bool = True
+    overrides: list[str] = Field(default_factory=list)
+
     def load(self) -> tuple[Preset, list[str]]:
         """The preset with the overrides applied, and those overrides, the seed among them."""
         changes = list(self.overrides) + ([f"seed={self.seed}"] if self.seed >= 0 else [])
         return load_preset(self.preset, changes), changes
+
+
+class Throughput(_Parameters):
+    """07_throughput; the command's own check refuses a name that it does not know."""
+
+    sizes: str = "S"
+    batch_sizes: str = "2048"
+    precisions: str = "fp32 bf16"
+    implementations: str = "reference fast"
+    rounds: int = Field(default=3, ge=1)
+
+    @field_validator("batch_sizes", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        """One batch size is a number on papermill's command line."""
+        return str(value) if type(value) is int else value
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _numbers(cls, text: str) -> str:
+        if not all(word.isdigit() for word in text.split()):
+            raise ValueError("whole numbers separated by blanks are needed")
+        return text
+
+    def asked(self) -> Any:
+        """What the benchmark is asked for.
+
+        Raises
+        ------
+        KitError
+            If a name is unknown or stands twice.
+        """
+        from dlrm_core.bench.throughput_request import Asked
+
+        return Asked(
+            sizes=self.sizes.split(),
+            batch_sizes=[int(word) for word in self.batch_sizes.split()],
+            precisions=self.precisions.split(),
+            implementations=self.implementations.split(),
+            rounds=self.rounds,
+        )
+
+
+class Stability(_OnData):
+    """06_stability."""
+
+    seeds: str = "1 2 3"
+    precisions: str = "fp32 bf16"
+    overrides: list[str] = Field(default_factory=list)
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        """A list, or one seed alone, which papermill's command line gives as a number."""
+        return " ".join(map(str, value)) if isinstance(value, list) else str(value) if type(value) is int else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _numbers(cls, text: str) -> str:
+        words = text.split()
+        if not all(word.isdecimal() for word in words) or len(set(words)) < max(3, len(words)):
+            raise ValueError(
+                "at least three different whole numbers separated by blanks are needed, for example '1 2 3'"
+            )
+        return text
+
+    @field_validator("precisions")
+    @classmethod
+    def _modes(cls, text: str) -> str:
+        words = text.split()
+        for word in words:
+            if word not in MODES:
+                raise ValueError(
+                    f"unknown precision {word!r}{nearest(word, list(MODES))}; precisions: {', '.join(MODES)}"
+                )
+        if len(set(words)) < max(2, len(words)):
+            raise ValueError(
+                "at least two different precisions separated by blanks are needed, for example 'fp32 bf16'"
+            )
+        return text
+
+    @property
+    def seed_numbers(self) -> list[int]:
+        """The seeds."""
+        return [int(word) for word in self.seeds.split()]
+
+    @property
+    def modes(self) -> list[str]:
+        """The precisions; the first is what the others are compared with."""
+        return self.precisions.split()
+
+    def kept(self) -> tuple[list[str], list[str]]:
+        """The overrides that hold for all runs, and those that do not: of the seed and whatever else the notebook varies."""
+        dropped = [override for override in self.overrides if varied(override, self.modes)]
+        return [override for override in self.overrides if override not in dropped], dropped
 
 
 class OwnData(_Parameters):
@@ -135,6 +236,8 @@ SCHEMAS: dict[str, type[_Parameters]] = {
     "01_prepare_data": PrepareData,
     "02_model_by_hand": ModelByHand,
     "04_train": Train,
+    "06_stability": Stability,
+    "07_throughput": Throughput,
     "10_your_own_data": OwnData,  # before the report, which shows its data set too
     "09_report": Report,
 }

@@ -19,6 +19,8 @@ from dlrm_core.schema.files import sha256_file, write_atomic
 from dlrm_core.schema.lock import only_process
 from dlrm_core.schema.stages import Marker, fingerprint
 from notebooks.parameters import SCHEMAS, home, shown, validate
+from reports.html.document import Link, document
+from reports.html.markup import Html
 
 SECONDS_BETWEEN_LINES = 3.0
 
@@ -94,7 +96,7 @@ def run_stage(notebook: str, plan: Plan) -> bool:
     if reason is not None:
         marker.write(status="failed", key=key, reason=reason)
         raise KitError(f"{notebook}: {reason}; see {shown(output)}")
-    render(output, plan.page.with_name(f"{notebook}.html"))
+    render(output, plan.page)
     # Outputs as the notebook listed them; the key is what the inputs are now, after the notebook made some of them.
     marker.write(
         status="finished",
@@ -115,18 +117,18 @@ def finish(notebook: str, folder: Path, outputs: Sequence[Path] = ()) -> None:
     Marker(folder, notebook).write(status="finished", key=None, outputs=outputs)
 
 
-def render(notebook: Path, page: Path) -> None:
-    """Write an executed notebook as one HTML file without any external reference."""
+def render(notebook: Path, report: Path) -> Path:
+    """Write an executed notebook as one HTML file beside the report's page, in its style, without any external reference."""
     from nbconvert import HTMLExporter
 
     body, _ = HTMLExporter(template_name="basic").from_filename(str(notebook))
-    style = (Path(__file__).parent / "page.css").read_text()
+    body = body.replace("<pre>", '<pre tabindex="0">')  # long lines scroll, by keyboard too
+    page = report.with_name(f"{notebook.stem}.html")
     page.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(
-        page,
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{notebook.stem}</title><style>{style}</style></head><body><main>{body}</main></body></html>\n",
-    )
+    style = (Path(__file__).parent / "page.css").read_text()
+    links = [Link(report.name, "Report"), Link(page.name, notebook.stem)]
+    write_atomic(page, document(notebook.stem, Html(body), pages=links, here=page.name, more_style=style))
+    return page
 
 
 def _key(notebook: str, source: Path, parameters: dict[str, Any], folder: Path) -> str:
@@ -147,7 +149,11 @@ def _inputs(notebook: str, parameters: dict[str, Any]) -> list[str]:
         return [str(Path(name).resolve()) for name in [parameters.get("table", "")] if name]
     return {
         "04_train": ["data/dataset.json"],
-        "09_report": [f"stages/{name}.json" for name in ("01_prepare_data", "04_train", "10_your_own_data")],
+        "06_stability": ["data/dataset.json"],
+        "09_report": [
+            f"stages/{name}.json"
+            for name in ("01_prepare_data", "04_train", "06_stability", "07_throughput", "10_your_own_data")
+        ],
     }.get(notebook, [])
 
 

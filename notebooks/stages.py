@@ -1,5 +1,6 @@
 """The stages that the notebooks share; each is done once, see :mod:`dlrm_core.schema.stages`."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,19 +15,12 @@ from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import input_file, sha256_file
 from dlrm_core.schema.progress import Progress, silent
 from dlrm_core.schema.stages import Marker, fingerprint, once
+from dlrm_core.train.sweep import MODEL_ROOMS, OtherSweepError, sweep
+from dlrm_core.train.sweep_request import Request
 
 DATA_ROOMS = ("data_prep", "dlrm_core/schema")
-MODEL_ROOMS = (
-    "dlrm_core/data.py",
-    "dlrm_core/metrics.py",
-    "dlrm_core/model",
-    "dlrm_core/ops",
-    "dlrm_core/synthetic.py",
-    "dlrm_core/zipf.py",
-    "dlrm_core/schema",
-    "dlrm_core/train",
-)
 BASELINE_ROOMS = (*MODEL_ROOMS, "dlrm_core/baselines.py")
+BENCH_ROOMS = (*MODEL_ROOMS, "dlrm_core/bench")
 
 
 @dataclass(frozen=True)
@@ -152,6 +146,28 @@ def ensure_run(
 
     once(Marker(folder, run.name), key, run, fit)
     return run
+
+
+def ensure_throughput(folder: Path, asked: Any, progress: Progress = silent) -> Path:
+    """The training speeds that an `Asked` of `dlrm_core.bench` names, FOLDER/throughput, measured if need be."""
+    from dlrm_core.bench.throughput import bench_throughput
+
+    out = folder / "throughput"
+    key = fingerprint(asked=asked.to_dict(), sources=source_digest(BENCH_ROOMS))
+    once(Marker(folder, "throughput"), key, out, lambda: bench_throughput(out=out, asked=asked, progress=progress))
+    return out
+
+
+def ensure_sweep(folder: Path, data: Path, request: Request, progress: Progress = silent) -> Path:
+    """A sweep over seeds and precisions on `data`, FOLDER/sweep, done as far as need be; one of other data goes first."""
+    others = fingerprint(overrides=list(request.overrides))[:8] if request.overrides else ""
+    out = folder / (f"sweep-{others}" if others else "sweep")
+    try:
+        sweep(data=data, out=out, request=request, progress=progress)
+    except OtherSweepError:
+        shutil.rmtree(out)
+        sweep(data=data, out=out, request=request, progress=progress)
+    return out
 
 
 TIMED_ROWS = 20_000

@@ -11,7 +11,7 @@ from reports.cards.model_card import model_card
 from reports.dataset.sections import Part, data_section
 from reports.diagnose.findings import diagnosis_section
 from reports.html.document import Link, contents, document
-from reports.html.markup import Html, data_link, join, slug, tag
+from reports.html.markup import Html, data_link, join, section, slug, tag
 from reports.pages.errata import errata_section
 from reports.pages.provenance import failed_section, foot, gpu_sentence, provenance_section, unreadable_section
 from reports.pages.published import published_page, summary_sentence
@@ -69,8 +69,9 @@ def build_report(runs: Path, html: Path, *, repeat: str = "") -> Path:
     groups = group(collection)
     measured = [*collection.entries, *committed()]
     make_output_folder(html.parent)
-    links = [Link(html.name, "Report"), *(Link(*item) for item in BESIDE.items()), *_notebooks(html.parent)]
-    bodies = {html.name: _first_page(collection, groups, measured, repeat), **_beside(collection, groups, measured)}
+    links = [Link(html.name, "Report"), *(Link(*item) for item in BESIDE.items())]
+    first = _first_page(collection, groups, measured, repeat, _notebooks(html.parent))
+    bodies = {html.name: first, **_beside(collection, groups, measured)}
     for file, body in bodies.items():
         title = TITLE if file == html.name else f"{BESIDE[file]} – {TITLE}"
         write_atomic(
@@ -79,9 +80,11 @@ def build_report(runs: Path, html: Path, *, repeat: str = "") -> Path:
     return html
 
 
-def _notebooks(folder: Path) -> list[Link]:
-    """The pages of notebooks that lie beside the report."""
-    return [Link(path.name, path.stem) for path in sorted(folder.glob("[0-9][0-9]_*.html"))]
+def _notebooks(folder: Path) -> Html | None:
+    """Links to the pages of notebooks that lie beside the report."""
+    found = sorted(folder.glob("[0-9][0-9]_*.html"))
+    items = [tag("li", tag("a", path.stem, href=path.name)) for path in found]
+    return section(2, "Notebooks", tag("ul", join(items))) if items else None
 
 
 def _beside(collection: Collection, groups: Sequence[Group], measured: Sequence[Entry]) -> dict[str, Html]:
@@ -110,7 +113,9 @@ def _cards(title: str, cards: Sequence[Card]) -> Html:
     return join(parts)
 
 
-def _first_page(collection: Collection, groups: Sequence[Group], measured: Sequence[Entry], repeat: str) -> Html:
+def _first_page(
+    collection: Collection, groups: Sequence[Group], measured: Sequence[Entry], repeat: str, notebooks: Html | None
+) -> Html:
     parts: list[Part] = []
     for number, each in enumerate(groups, 1):
         first_figure = 1 + sum(part.num_figures for part in parts)
@@ -119,6 +124,7 @@ def _first_page(collection: Collection, groups: Sequence[Group], measured: Seque
         "Diagnosis": diagnosis_section(collection),
         "Failed or killed runs": failed_section(collection),
         "Could not be read": unreadable_section(collection.problems),
+        "Notebooks": notebooks,
         "Provenance": provenance_section(collection),
     }
     shown = {name: content for name, content in rest.items() if content is not None}

@@ -43,7 +43,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "data_prep": (SCHEMA, METRICS),
     "reports": (SCHEMA, METRICS, "dlrm_core.ops.layout"),
     "notebooks": (
-        *("dlrm_core.ops", "dlrm_core.model", "dlrm_core.data", "dlrm_core.train", "dlrm_core.baselines", "dlrm_core.bench"),
+        *(
+            "dlrm_core.ops",
+            "dlrm_core.model",
+            "dlrm_core.data",
+            "dlrm_core.train",
+            "dlrm_core.baselines",
+            "dlrm_core.bench",
+        ),
         *("dlrm_core.console", METRICS, SCHEMA, "data_prep", "reports"),
     ),
 }

@@ -44,13 +44,15 @@ class Measured:
 
 def speed_metrics(measured: Measured) -> list[Metric]:
     """Limits, each side's speed and share of the limits, and ours over each peer."""
-    found = [_gauge(measured)]
+    found = [gauge_metric(measured)]
     for limit in LIMITS:
-        found.append(_metric(measured, f"limit {limit}", rate(measured.seconds(limit), measured.rows), "samples/s"))
+        found.append(
+            figure_metric(measured, f"limit {limit}", rate(measured.seconds(limit), measured.rows), "samples/s")
+        )
     for side in measured.sides:
         seconds = measured.seconds(side.name)
-        found.append(_metric(measured, f"{side.name} throughput", rate(seconds, measured.rows), "samples/s"))
-        found.append(_metric(measured, f"{side.name} {measured.unit}", _scaled(seconds, 1e3), "ms"))
+        found.append(figure_metric(measured, f"{side.name} throughput", rate(seconds, measured.rows), "samples/s"))
+        found.append(figure_metric(measured, f"{side.name} {measured.unit}", _scaled(seconds, 1e3), "ms"))
         found += [_fraction(measured, side.name, limit) for limit in LIMITS]
     return found + _ratios(measured)
 
@@ -64,14 +66,14 @@ def speed_series(measured: Measured) -> list[Series]:
     """Median milliseconds by round of the gauge, the limits and the sides; all rounds, quiet or not."""
     by_round = {"gauge": [[one] for one in measured.rounds.gauge_s], **measured.rounds.measured_s}
     return [
-        _series(f"{name} by round", measured.split, "round", "ms", [1e3 * statistics.median(one) for one in rounds])
+        curve(f"{name} by round", measured.split, "round", "ms", [1e3 * statistics.median(one) for one in rounds])
         for name, rounds in by_round.items()
     ]
 
 
 def loss_series(losses: Mapping[str, Sequence[float]], split: str) -> list[Series]:
     """Every side's loss by step."""
-    return [_series(f"{name} loss", split, "step", "log loss [nat]", values) for name, values in losses.items()]
+    return [curve(f"{name} loss", split, "step", "log loss [nat]", values) for name, values in losses.items()]
 
 
 def loss_metrics(losses: Mapping[str, Sequence[float]], reference: str, split: str) -> list[Metric]:
@@ -114,7 +116,8 @@ def _fraction(measured: Measured, name: str, limit: str) -> Metric:
     return Metric(name=f"{name} of limit {limit}", value=value, unit="1", split=measured.split, selection=selection)
 
 
-def _gauge(measured: Measured) -> Metric:
+def gauge_metric(measured: Measured) -> Metric:
+    """The gauge of all rounds, in ms, and how many of them were quiet."""
     rounds = measured.rounds
     gauge = figure([[one] for one in rounds.gauge_s])
     spread = (
@@ -123,7 +126,8 @@ def _gauge(measured: Measured) -> Metric:
     return Metric(name="gauge", value=1e3 * gauge.median, unit="ms", split=measured.split, selection=spread)
 
 
-def _metric(measured: Measured, name: str, found: Figure, unit: str) -> Metric:
+def figure_metric(measured: Measured, name: str, found: Figure, unit: str) -> Metric:
+    """A median with its range over the quiet rounds."""
     quiet, rounds = len(measured.rounds.quiet()), len(measured.rounds.gauge_s)
     selection = (
         f"median of {found.count} in {quiet} quiet of {rounds} rounds, rounds {found.low:.4g} to {found.high:.4g}"
@@ -135,6 +139,7 @@ def _scaled(found: Figure, factor: float) -> Figure:
     return Figure(factor * found.median, found.count, factor * found.low, factor * found.high)
 
 
-def _series(name: str, split: str, x_label: str, y_label: str, y: Sequence[float]) -> Series:
+def curve(name: str, split: str, x_label: str, y_label: str, y: Sequence[float]) -> Series:
+    """Values numbered from 1."""
     x = tuple(float(number) for number in range(1, len(y) + 1))
     return Series(name=name, split=split, x_label=x_label, y_label=y_label, x=x, y=tuple(y))

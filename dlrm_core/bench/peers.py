@@ -42,8 +42,8 @@ def resolve(against: Sequence[str], precisions: Sequence[str], root: Path | None
     KitError
         If a name is unknown, stands twice, or a peer is not installed; the message names all that are absent.
     """
-    _check_names("--against", against, PEERS)
-    _check_names("--precision", precisions, PRECISIONS)
+    check_names("--against", against, PEERS)
+    check_names("--precision", precisions, PRECISIONS)
     python = _peers_python(root or project_root())
     absent = []
     if "torchrec" in against and python is None:
@@ -70,7 +70,8 @@ def _has_compiler() -> bool:
     return any(name and shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++"))
 
 
-def _check_names(option: str, names: Sequence[str], known: Sequence[str] | dict[str, tuple[str, str]]) -> None:
+def check_names(option: str, names: Sequence[str], known: Sequence[str] | dict[str, tuple[str, str]]) -> None:
+    """Raise a KitError if a name is unknown or stands twice, or there is none."""
     unknown = [name for name in names if name not in known]
     if unknown:
         raise KitError(f"{option}: {', '.join(unknown)} came; some of {', '.join(known)} are needed")

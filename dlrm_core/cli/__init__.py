@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from dlrm_core.cli import bench, models, raw, report
+from dlrm_core.cli import bench, compare, models, raw, report, sweep
 from dlrm_core.schema.errors import KitError
 
 
@@ -55,6 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for room in (raw, models, report, bench):
+    for room in (raw, models, sweep, report, compare, bench):
         room.add_commands(commands)
     return parser

@@ -29,7 +29,7 @@ def _add_bench(commands: Commands) -> None:
     _add_training(subjects)
     _add_inference(subjects)
     _add_loader(subjects)
-    _add_precision(subjects)
+    _add_throughput(subjects)
 
 
 def _add_training(subjects: Commands) -> None:
@@ -55,24 +55,42 @@ def _add_inference(subjects: Commands) -> None:
 
 
 def _add_loader(subjects: Commands) -> None:
-    command = add_command(subjects, "loader", "Measure how fast batches are read, beside a copy in memory.")
+    command = add_command(
+        subjects,
+        "loader",
+        "Measure how fast batches are read and the memory it takes, beside plain reads.",
+    )
     command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
     command.add_argument("--batch-size", type=int, nargs="+", default=[2048, 32768], metavar="B", help="rows a batch")
-    command.add_argument("--depth", type=int, nargs="+", default=[0, 10], metavar="N", help="batches read ahead")
+    command.add_argument(
+        "--depth", type=int, nargs="+", default=[0, 10], metavar="N", help="batches that may wait ready"
+    )
     command.add_argument("--rounds", type=int, default=5, metavar="N", help="measurements of each")
     command.set_defaults(function=_bench_loader)
 
 
-def _add_precision(subjects: Commands) -> None:
+def _add_throughput(subjects: Commands) -> None:
     command = add_command(
-        subjects, "precision", "Train in every precision and mode with several seeds; compare the scores."
+        subjects, "throughput", "Measure training by size, batch, precision and implementation, whole and in parts."
     )
-    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set with a test part")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder, a folder a run in it")
-    command.add_argument("--preset", default="workshop", metavar="NAME", help="preset that is trained")
-    command.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="S", help="at least two")
-    command.set_defaults(function=_bench_precision)
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    command.add_argument("--sizes", nargs="+", default=["S", "N"], metavar="S", help="models: S, dim 16; N, dim 128")
+    command.add_argument("--batch-sizes", type=int, nargs="+", default=[2048, 4096], metavar="B", help="rows a step")
+    command.add_argument(
+        "--precisions", nargs="+", default=["fp32", "bf16"], metavar="P", help="fp32, bf16, fp16, tf32"
+    )
+    command.add_argument(
+        "--implementations",
+        nargs="+",
+        default=["reference", "fast"],
+        metavar="I",
+        help="reference, deterministic torch; fast, compiled kernels",
+    )
+    command.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds over all cases")
+    command.add_argument("--steps", type=int, default=6, metavar="N", help="steps a round; the first is not counted")
+    command.add_argument("--data", type=Path, metavar="DATA", help="prepared data set; default: a synthetic one")
+    command.set_defaults(function=_bench_throughput)
 
 
 def _add_sides(command: argparse.ArgumentParser) -> None:
@@ -161,6 +179,23 @@ def _say_metrics(record: Any) -> None:
         say(f"{metric.split}: {metric.name} {metric.value:,.6g} {metric.unit} ({metric.selection})")
 
 
+def _bench_throughput(arguments: Arguments) -> None:
+    from dlrm_core.bench.throughput import bench_throughput
+    from dlrm_core.bench.throughput_request import Asked
+    from dlrm_core.console import ConsoleProgress
+
+    asked = Asked(
+        sizes=arguments.sizes,
+        batch_sizes=arguments.batch_sizes,
+        precisions=arguments.precisions,
+        implementations=arguments.implementations,
+        rounds=arguments.rounds,
+        steps=arguments.steps,
+    )
+    record = bench_throughput(out=arguments.out, asked=asked, data=arguments.data, progress=ConsoleProgress())
+    _say_metrics(record)
+
+
 def _bench_loader(arguments: Arguments) -> None:
     from dlrm_core.bench.loader import bench_loader
     from dlrm_core.console import ConsoleProgress
@@ -171,22 +206,6 @@ def _bench_loader(arguments: Arguments) -> None:
         batch_sizes=arguments.batch_size,
         depths=arguments.depth,
         rounds=arguments.rounds,
-        progress=ConsoleProgress(),
-    )
-    _say_metrics(record)
-
-
-def _bench_precision(arguments: Arguments) -> None:
-    from dlrm_core.bench.precision import bench_precision
-    from dlrm_core.console import ConsoleProgress
-    from dlrm_core.schema.config import load_preset
-
-    record = bench_precision(
-        data=arguments.data,
-        out=arguments.out,
-        config=load_preset(arguments.preset).train,
-        preset=arguments.preset,
-        seeds=arguments.seeds,
         progress=ConsoleProgress(),
     )
     _say_metrics(record)

@@ -146,9 +146,10 @@ class TrainConfig(Strict):
     `max_steps` ends training early; `max_rows` takes the first rows of the training part only. `test_freq`, in steps,
     replaces `stopping.evaluations_per_epoch`; `test_after`, in epochs, is when the first evaluation may come; training
     ends once an evaluation's AUC reaches `auc_threshold`. `benchmark_warmup_steps` are left out of the throughput.
-    `prefetch_depth` batches are read ahead. `shuffle_batch_order` draws a new order of the batches each epoch and
-    `reshuffle` one of the rows. `standardize` gives the bottom MLP numericals of mean 0
-    and standard deviation 1 over the rows trained on; afterwards that map is folded into its first layer.
+    Up to `prefetch_depth` batches wait ready beside the one in use; with 0 each is read when it is needed.
+    `shuffle_batch_order` draws a new order of the batches each epoch and `reshuffle` one of the rows. `standardize` gives
+    the bottom MLP numericals of mean 0 and standard deviation 1 over the rows trained on; afterwards that map is folded
+    into its first layer.
     """
 
     seed: int = Field(default=12345, ge=0, lt=2**63)

@@ -16,7 +16,18 @@ from dlrm_core.schema.files import make_output_folder, write_atomic
 
 FILE = "run.json"
 Command = Literal[
-    "sample", "synthetic", "download", "split", "prepare", "import", "train", "baselines", "report", "notebook", "bench"
+    "sample",
+    "synthetic",
+    "download",
+    "split",
+    "prepare",
+    "import",
+    "train",
+    "baselines",
+    "report",
+    "notebook",
+    "bench",
+    "sweep",
 ]
 Status = Literal["running", "finished", "failed"]
 

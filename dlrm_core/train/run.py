@@ -210,6 +210,10 @@ def _speed(fit: Fit, config: TrainConfig, recorder: Recorder) -> tuple[Metric, .
         rate = speed.rows / speed.seconds
         found.append(Metric(name="step_throughput", value=rate, unit="rows/s", split="train", selection=steps))
     found.append(Metric(name="loader_wait", value=speed.waited_s, unit="s", split="train", selection=waited))
+    share = "of the wall time of training"
+    found.append(
+        Metric(name="loader_wait_share", value=speed.waited_s / seconds, unit="1", split="train", selection=share)
+    )
     if fit.skipped_steps is not None:
         words = f"gradients overflowed at loss_scale.kind {config.loss_scale.kind}"
         found.append(

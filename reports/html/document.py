@@ -16,9 +16,9 @@ class Link(NamedTuple):
     title: str
 
 
-def document(title: str, body: Html, *, pages: Sequence[Link] = (), here: str = "") -> str:
+def document(title: str, body: Html, *, pages: Sequence[Link] = (), here: str = "", more_style: str = "") -> str:
     """One self-contained HTML file; `pages` are the pages beside it, `here` is the file of this one."""
-    style = (resources.files("reports") / "style.css").read_text()
+    style = (resources.files("reports") / "style.css").read_text() + more_style
     head = join(
         [
             Html('<meta charset="utf-8">'),

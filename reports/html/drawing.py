@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from dlrm_core.schema.record import Series
 from reports.read.grouping import Group, Model
@@ -93,3 +95,34 @@ def panels(rows: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]
 def legend_below(figure: Figure, axes: Axes) -> None:
     """A legend outside the axes, one entry a line, where long names hide nothing."""
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=1)
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Tick labels as :func:`short` writes them, on logarithmic axes too, whose own labels would be formulae."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    if axis.get_scale() == "log":
+        low, high = axis.get_view_interval()
+        few = high / low < 30  # less than one and a half decades: powers of ten alone would leave one tick or none
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def log_axes(axes: Axes, *, y: bool = True) -> None:
+    """Logarithmic scales, of x and, unless `y` is false, of y, with plain tick labels."""
+    axes.set_xscale("log")
+    plain_ticks(axes.xaxis)
+    if y:
+        axes.set_yscale("log")
+        plain_ticks(axes.yaxis)
+
+
+def short(value: float) -> str:
+    """A number with k, M, G or T.
+
+    >>> short(57609.6), short(14796024), short(923.2)
+    ('57.6k', '14.8M', '923')
+    """
+    for limit, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.3g}{suffix}"
+    return f"{value:.3g}"

@@ -45,7 +45,7 @@ def slug(text: str) -> str:
 def section(level: int, title: str, *parts: object, id_: str = "") -> Html:
     """A section with its heading."""
     name = id_ or slug(title)
-    return tag("section", join([tag(f"h{level}", title, id=name), *parts]), aria_labelledby=name)
+    return tag("section", join([tag(f"h{level}", title, id=name), *parts]))
 
 
 def details(summary: str, content: object) -> Html:
@@ -65,7 +65,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -
         tag("tr", join([tag("th", first, scope="row"), *map(_cell, rest, kinds[1:])], "")) for first, *rest in rows
     )
     parts = [tag("caption", tag("span", caption)), tag("thead", tag("tr", top)), tag("tbody", body)]
-    box = tag("div", tag("table", join(parts)), class_="scroll", tabindex="0", role="region", aria_label=caption)
+    box = tag("div", tag("table", join(parts)), class_="scroll", tabindex="0", role="group", aria_label=caption)
     return join([box, _downloads(head, rows, caption)])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.stats import gaussian_kde
 
-from reports.html.drawing import Drawing, legend_below, look, panels
+from reports.html.drawing import Drawing, look, panels
 from reports.html.svg import INK
 from reports.stats.equivalence import Equivalence
 
@@ -41,7 +41,9 @@ def seed_histogram(scores: Mapping[str, Sequence[float]], what: str) -> Drawing:
     return Drawing(
         figure,
         f"Test AUC over the seeds, {what}: bars count seeds, a tick below the axis is one seed.{density}",
-        f"Histograms of the test AUC over the seeds, {what}. " + "; ".join(_in_words(*each) for each in scores.items()),
+        f"Histograms of the test AUC over the seeds, {what}. "
+        + "; ".join(_in_words(*each) for each in scores.items())
+        + ".",
         ("runs", "test AUC"),
         rows,
     )
@@ -106,24 +108,5 @@ def precision_impact(
         f"the grey band is the margin of ±{margin:g}.",
         f"Paired differences of the test AUC, {what}. {spoken}.",
         ("precision", "seed", "AUC difference"),
-        rows,
-    )
-
-
-def curves_by_seed(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], what: str) -> Drawing:
-    """Held-back AUC by step, a line each."""
-    figure, (axes,) = panels(1, 3.0 + 0.2 * len(curves))
-    rows = []
-    for number, (name, (x, y)) in enumerate(curves.items()):
-        style = look(number)
-        axes.plot(x, y, style.line, color=style.colour, marker=style.marker, markersize=3, label=name)
-        rows += [[name, f"{a:.0f}", f"{b:.5f}"] for a, b in zip(x, y, strict=True)]
-    axes.set(xlabel="step", ylabel="held-back AUC")
-    legend_below(figure, axes)
-    return Drawing(
-        figure,
-        f"AUC of held-back rows by step, {what}.",
-        f"Learning curves, {what}. " + "; ".join(f"{name} ends at {y[-1]:.5f}" for name, (_, y) in curves.items()),
-        ("run", "step", "AUC"),
         rows,
     )

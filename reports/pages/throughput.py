@@ -11,12 +11,11 @@ from reports.html.svg import drawing
 from reports.pages.throughput_figures import (
     Bar,
     Curve,
-    Point,
     latency_against_throughput,
-    roofline,
     speed_bars,
     step_times,
 )
+from reports.pages.throughput_records import case_labels, part_bars, roofline_of, text_of, value_of
 from reports.published import figures, read_tables
 from reports.read.collect import Entry
 from reports.stats.verdicts import mark
@@ -84,31 +83,17 @@ def _machine(entry: Entry) -> Html:
 
 def _cases(record: RunRecord) -> tuple[list[Drawing], list[Html]]:
     """Whole, compute only and loader only for every case, step times, and the roofline."""
-    labels = [case["label"] for case in record.config["cases"] if record.metric("throughput", case["label"])]
-    bars = [
-        Bar(f"{label}: {words}", value, words == "whole")
-        for label in labels
-        for words, name in (
-            ("whole", "throughput"),
-            ("compute only", "compute throughput"),
-            ("loader only", "loader throughput"),
-        )
-        if (value := _value(record, name, label)) is not None
-    ]
+    labels = case_labels(record)
+    if not labels:
+        return [], [tag("p", "The record has no speeds.")]
     times = {s.split: s.y for s in record.series if s.name == "step" and s.split in labels}
-    drawn = [
-        speed_bars(bars, {}, "Training, its compute and its loader, apart and together", logarithmic=True),
-        step_times(times, "the whole step"),
-    ]
-    points, peaks = list(_points(record, labels)), dict(_peaks(record, labels))
-    bandwidth = next((v for label in labels if (v := _value(record, "copy bandwidth", label)) is not None), None)
-    if points and peaks and bandwidth:
-        drawn.append(roofline(points, bandwidth, peaks, "the training step"))
+    drawn = [part_bars(record), *([step_times(times, "the whole step")] if times else [])]
+    roof = roofline_of(record)
     not_run = {label: words for label, words in record.choices.items() if words.startswith("cannot run")}
     rest = [_cases_table(record, labels)]
     if not_run:
         rest.append(table(["case", "why"], list(not_run.items()), "Cases that cannot run here"))
-    return drawn, rest
+    return [*drawn, *([roof] if roof else [])], rest
 
 
 def _cases_table(record: RunRecord, labels: Sequence[str]) -> Html:
@@ -117,30 +102,11 @@ def _cases_table(record: RunRecord, labels: Sequence[str]) -> Html:
     steps = ("step p50", "step p95", "step p99", "step max")
     rows = []
     for label in labels:
-        speeds = [_text(record, name, label, ",.0f") for name in names]
-        share = _value(record, "of limit", label)
-        times = [_text(record, name, label, ".2f") for name in steps]
+        speeds = [text_of(record, name, label, ",.0f") for name in names]
+        share = value_of(record, "of limit", label)
+        times = [text_of(record, name, label, ".2f") for name in steps]
         rows.append([label, *speeds, *times, "–" if share is None else f"{100 * share:.1f} %"])
     return table(head, rows, "Training by size, batch, precision and implementation [samples/s]")
-
-
-def _points(record: RunRecord, labels: Sequence[str]) -> Iterator[Point]:
-    for label in labels:
-        flop, moved = _value(record, "flop a sample", label), _value(record, "bytes a sample", label)
-        speed = _value(record, "compute throughput", label)
-        if flop is not None and moved is not None and speed is not None:
-            yield Point(label, flop / moved, flop * speed)
-
-
-def _peaks(record: RunRecord, labels: Sequence[str]) -> Iterator[tuple[str, float]]:
-    """The fastest products of each precision."""
-    precision = {case["label"]: case["precision"] for case in record.config["cases"]}
-    best: dict[str, float] = {}
-    for label in labels:
-        rate = _value(record, "limit rate", label)
-        if rate is not None:
-            best[precision[label]] = max(rate, best.get(precision[label], 0.0))
-    yield from best.items()
 
 
 def _peers(record: RunRecord) -> tuple[list[Drawing], list[Html]]:
@@ -155,9 +121,9 @@ def _peers(record: RunRecord) -> tuple[list[Drawing], list[Html]]:
         bars = [
             Bar(side, value, side.startswith("ours:"), *_range(record, side, split))
             for side in sides
-            if (value := _value(record, f"{side} throughput", split)) is not None
+            if (value := value_of(record, f"{side} throughput", split)) is not None
         ]
-        limits = {name: v for name in SHOWN_LIMITS if (v := _value(record, f"limit {name}", split)) is not None}
+        limits = {name: v for name in SHOWN_LIMITS if (v := value_of(record, f"limit {name}", split)) is not None}
         bars.sort(key=lambda bar: -bar.value)
         drawn.append(speed_bars(bars, limits, f"Training, config {split}"))
     verdicts = [tag("p", m.selection) for m in record.metrics if m.name == "valid"]
@@ -186,7 +152,7 @@ def _inference(record: RunRecord) -> tuple[list[Drawing], list[Html]]:
             m.split,
             m.name.removesuffix(" throughput"),
             f"{m.value:,.0f}",
-            _text(record, m.name.replace("throughput", "call"), m.split, ".3f"),
+            text_of(record, m.name.replace("throughput", "call"), m.split, ".3f"),
         ]
         for m in record.metrics
         if m.name.endswith(" throughput")
@@ -204,7 +170,7 @@ def _our_curves(record: RunRecord) -> Iterator[Curve]:
         for name in sides:
             found = [m for m in record.metrics if m.name == name and m.split.startswith(f"{config},")]
             side = name.removesuffix(" throughput")
-            calls = [_value(record, f"{side} call", m.split) for m in found]
+            calls = [value_of(record, f"{side} call", m.split) for m in found]
             if found and all(call is not None for call in calls):
                 batches = tuple(int(m.split.rsplit(" ", 1)[1]) for m in found)
                 latency = tuple(call for call in calls if call is not None)
@@ -235,7 +201,7 @@ def _published(entries: Sequence[Entry], number: int) -> list[Html]:
         Bar(f"ours: {label}, {_on(entry)}", value, True)
         for entry in bench_entries(entries, "bench throughput")
         for label in _best_by_precision(entry.record)
-        if (value := _value(entry.record, "throughput", label)) is not None
+        if (value := value_of(entry.record, "throughput", label)) is not None
     ]
     bars = sorted([*ours, *(Bar(_of_published(f), f.value, False) for f in published)], key=lambda bar: -bar.value)
     words = ": a CPU beside one to sixteen GPUs, other table sizes and batches. The numbers are on the page of published tables."
@@ -252,7 +218,7 @@ def _only_cpu(entries: Sequence[Entry]) -> bool:
 def _best_by_precision(record: RunRecord) -> list[str]:
     best: dict[tuple[str, str], tuple[float, str]] = {}
     for case in record.config["cases"]:
-        value = _value(record, "throughput", case["label"])
+        value = value_of(record, "throughput", case["label"])
         key = (case["size"], case["precision"])
         if value is not None:
             best[key] = max(best.get(key, (0.0, "")), (value, case["label"]))
@@ -267,13 +233,3 @@ def _on(entry: Entry) -> str:
 def _of_published(each: PublishedFigure) -> str:
     gpus = f"{each.num_gpus} GPU{'s' if (each.num_gpus or 0) > 1 else ''}"
     return f"{each.hardware}, {gpus}, {each.precision}"
-
-
-def _value(record: RunRecord, name: str, split: str) -> float | None:
-    metric = record.metric(name, split)
-    return metric.value if metric else None
-
-
-def _text(record: RunRecord, name: str, split: str, form: str) -> str:
-    value = _value(record, name, split)
-    return "–" if value is None else format(value, form)

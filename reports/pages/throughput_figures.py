@@ -4,10 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-from reports.html.drawing import Drawing, Look, legend_below, look, panels
+from reports.html.drawing import Drawing, Look, legend_below, look, panels, plain_ticks, short
 from reports.html.svg import INK
 
 OURS, THEIRS = look(0), look(1)
@@ -35,8 +32,13 @@ class Curve:
     latency_ms: tuple[float, ...]
 
 
-def speed_bars(bars: Sequence[Bar], limits: Mapping[str, float], what: str, *, logarithmic: bool = False) -> Drawing:
-    """Horizontal bars, ours in another colour and hatch, with the limits of the same run as dashed lines."""
+def speed_bars(
+    bars: Sequence[Bar], limits: Mapping[str, float], what: str, *, logarithmic: bool = False, theirs: bool = True
+) -> Drawing:
+    """Horizontal bars, ours in another colour and hatch, with the limits of the same run as dashed lines.
+
+    Without `theirs` the two looks tell something else apart, which `what` says.
+    """
     figure, (axes,) = panels(1, 1.1 + 0.46 * len(bars))
     for number, bar in enumerate(bars):
         style = OURS if bar.ours else THEIRS
@@ -68,9 +70,10 @@ def speed_bars(bars: Sequence[Bar], limits: Mapping[str, float], what: str, *, l
         axes.set(xscale="log", xlim=(10 ** math.floor(math.log10(min(bar.value for bar in bars)) - 0.1), None))
     axes.set(yticks=[], ylim=(-len(bars) + 0.55, 0.75), xlabel="samples/s")
     axes.spines["left"].set_visible(False)
-    _plain_ticks(axes.xaxis)
+    plain_ticks(axes.xaxis)
     if not logarithmic:
         axes.locator_params(axis="x", nbins=5)
+    words = " Plain bars are ours, hatched ones others'." if theirs else ""
     lines = f" Dashed: {', '.join(limits)}." if limits else ""
     ranges = " A thin line is the range of the rounds." if any(bar.low is not None for bar in bars) else ""
     rows = [
@@ -79,7 +82,7 @@ def speed_bars(bars: Sequence[Bar], limits: Mapping[str, float], what: str, *, l
     ]
     return Drawing(
         figure,
-        f"{what}. Plain bars are ours, hatched ones others'.{lines}{ranges}",
+        f"{what}.{words}{lines}{ranges}",
         f"{what}: " + ", ".join(f"{bar.name} {short(bar.value)} samples/s" for bar in bars) + ".",
         ("implementation", "samples/s", "low", "high"),
         rows + [[f"limit: {name}", f"{value:.0f}", "", ""] for name, value in limits.items()],
@@ -106,8 +109,8 @@ def latency_against_throughput(curves: Sequence[Curve], what: str) -> Drawing:
             for batch, rate, latency in zip(curve.batch_sizes, curve.throughput, curve.latency_ms, strict=True)
         ]
     axes.set(xscale="log", yscale="log", xlabel="throughput [samples/s]", ylabel="latency of a batch [ms]")
-    _plain_ticks(axes.xaxis)
-    _plain_ticks(axes.yaxis)
+    plain_ticks(axes.xaxis)
+    plain_ticks(axes.yaxis)
     legend_below(figure, axes)
     spoken = "; ".join(
         f"{c.name}: {c.latency_ms[0]:.3g} ms at batch {c.batch_sizes[0]} to {c.latency_ms[-1]:.3g} ms at {c.batch_sizes[-1]}"
@@ -149,8 +152,8 @@ def roofline(points: Sequence[Point], bytes_per_s: float, peaks: Mapping[str, fl
             [point.intensity], [point.flop_per_s], style.marker, color=style.colour, label=point.name, markersize=8
         )
     axes.set(xscale="log", yscale="log", xlabel="FLOP a byte of compulsory traffic", ylabel="FLOP/s")
-    _plain_ticks(axes.xaxis)
-    _plain_ticks(axes.yaxis)
+    plain_ticks(axes.xaxis)
+    plain_ticks(axes.yaxis)
     legend_below(figure, axes)
     rows = [[p.name, f"{p.intensity:.2f}", f"{p.flop_per_s / 1e9:.2f}"] for p in points]
     rows += [["roof: memory copy [GB/s]", "", f"{bytes_per_s / 1e9:.2f}"]]
@@ -176,7 +179,7 @@ def step_times(times_ms: Mapping[str, Sequence[float]], what: str) -> Drawing:
         axes.step(ordered, share, style.line, where="post", color=style.colour, label=f"{name} (n = {len(ordered)})")
         rows += [[name, f"{value:.3f}"] for value in ordered]
     axes.set(xscale="log", xlabel="step [ms]", ylabel="share of the steps", ylim=(0, 1.02))
-    _plain_ticks(axes.xaxis)
+    plain_ticks(axes.xaxis)
     legend_below(figure, axes)
     spoken = "; ".join(
         f"{name}: median {sorted(v)[len(v) // 2]:.3g} ms, longest {max(v):.3g} ms" for name, v in times_ms.items()
@@ -188,25 +191,3 @@ def step_times(times_ms: Mapping[str, Sequence[float]], what: str) -> Drawing:
         ("case", "step [ms]"),
         rows,
     )
-
-
-def _plain_ticks(axis: Axis) -> None:
-    """Tick labels as :func:`short` writes them, on logarithmic axes too, whose own labels would be formulae."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    if axis.get_scale() == "log":
-        low, high = axis.get_view_interval()
-        few = high / low < 30  # less than one and a half decades: powers of ten alone would leave one tick or none
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
-        axis.set_minor_formatter(NullFormatter())
-
-
-def short(value: float) -> str:
-    """A number with k, M, G or T.
-
-    >>> short(57609.6), short(14796024), short(923.2)
-    ('57.6k', '14.8M', '923')
-    """
-    for limit, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            return f"{value / limit:.3g}{suffix}"
-    return f"{value:.3g}"

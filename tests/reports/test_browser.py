@@ -4,8 +4,12 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
-from reports.page import build_report
+from reports.page import BESIDE, build_report
+from tests.reports.conftest import Runs
+from tests.reports.pages.test_stability import FP32, SAME, sweep
+from tests.reports.pages.test_throughput import throughput_record
 
 pytestmark = pytest.mark.browser
 SIZES = {"phone": (360, 740), "desktop": (1280, 900)}
@@ -24,33 +28,80 @@ def browser() -> Iterator[object]:
         started.close()
 
 
-@pytest.fixture
-def open_page(browser, runs, tmp_path):
-    """The usual report, opened at a size; gives the page and what it asked for and complained about."""
-    html = build_report(runs.usual().root, tmp_path / "index.html")
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The usual report with all its pages, a sweep and a measurement among the records."""
+    runs = Runs(tmp_path_factory.mktemp("site") / "runs").usual()
+    sweep(runs, {"fp32": FP32, "bf16": SAME})
+    throughput_record(runs)
+    return build_report(runs.root, runs.root.parent / "out" / "index.html").parent
 
-    def opened(size: str, **options):
+
+@pytest.fixture
+def open_page(browser, site):
+    """A page of the report, opened at a size; gives the page and what it asked for and complained about."""
+
+    def opened(size: str, file: str = "index.html", **options):
         width, height = SIZES[size]
         page = browser.new_page(viewport={"width": width, "height": height}, **options)
         heard: list[str] = []
         page.on("request", lambda request: heard.append(request.url))
         page.on("console", lambda message: heard.append(message.text))
         page.on("pageerror", lambda error: heard.append(str(error)))
-        page.goto(html.as_uri())
-        return page, [line for line in heard if line != html.as_uri()]
+        page.goto((site / file).as_uri())
+        return page, [line for line in heard if line != (site / file).as_uri()]
 
     return opened
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_and_is_quiet(open_page, size, scheme):
-    page, heard = open_page(size, color_scheme=scheme)
+@pytest.mark.parametrize("file", ["index.html", *BESIDE])
+def test_every_page_fits_is_quiet_and_has_no_fault_that_axe_finds(open_page, size, scheme, file):
+    page, heard = open_page(size, file, color_scheme=scheme)
     assert heard == []
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= SIZES[size][0], f"the page is {width} px wide"
     assert page.locator("h1").count() == 1
-    assert page.locator("figure svg[role=img][aria-label]").count() == page.locator("figure svg").count() > 0
+    assert page.locator("figure svg[role=img][aria-label]").count() == page.locator("figure svg").count()
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    page.close()
+
+
+def test_axe_finds_a_fault(open_page):
+    page, _ = open_page("desktop")
+    page.evaluate("document.querySelector('.scroll').removeAttribute('tabindex'); document.documentElement.lang = ''")
+    page.evaluate("document.querySelector('figure svg').removeAttribute('aria-label')")
+    assert Axe().run(page).violations_count >= 2
+
+
+def test_a_table_is_saved_from_the_page(open_page):
+    page, _ = open_page("desktop", "published.html")
+    with page.expect_download() as download:
+        page.get_by_label("CSV of the table: Training stability test: 16 random seeds, June 2020").first.click()
+    lines = download.value.path().read_text().splitlines()
+    assert lines[0].startswith("Random seed,Mixed precision AUC")
+    assert lines[1].startswith("8,0.803696,0.803669,")
+
+
+def test_the_pages_are_reached_by_keyboard(open_page):
+    page, _ = open_page("phone")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/published.html")
+
+
+def test_on_paper_everything_is_there(open_page):
+    page, _ = open_page("desktop", "stability.html")
+    page.emulate_media(media="print")
+    assert page.locator("nav.pages").is_visible() is False
+    assert page.locator("figure svg").first.is_visible()
+    assert len(page.pdf()) > 20_000
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -94,6 +145,6 @@ def test_tables_wider_than_a_phone_scroll_by_themselves(open_page):
 
 def test_a_link_of_the_contents_leads_to_its_section(open_page):
     page, _ = open_page("desktop")
-    page.locator("nav a").last.click()
+    page.locator("nav.contents a").last.click()
     target = page.evaluate("decodeURIComponent(location.hash.slice(1))")
     assert page.locator(f"[id='{target}']").is_visible()

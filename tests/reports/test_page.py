@@ -1,14 +1,18 @@
+import csv
+import io
+import json
 import re
 import shutil
 from html import unescape
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 
 from dlrm_core.schema.errors import KitError
-from reports.page import build_report
-from tests.reports.conftest import ROWS, Runs
+from reports.page import BESIDE, build_report
+from tests.reports.conftest import ENVIRONMENT, ROWS, Runs
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -82,37 +86,88 @@ def full_page(full):
     return page_of(full)
 
 
-def test_the_page_is_well_formed_and_asks_the_network_for_nothing(full_page):
-    page, checker = full_page, Checker()
+@pytest.fixture(scope="module", params=["page.html", *BESIDE])
+def each_page(request, full, full_page):
+    """Every page of the report in turn."""
+    return full.root.parent / "out" / request.param
+
+
+def test_every_page_is_well_formed_and_asks_the_network_for_nothing(each_page):
+    page, checker = each_page.read_text(), Checker()
     checker.feed(page)
     checker.close()
     assert checker.open == []
     assert len(set(checker.ids)) == len(checker.ids)
-    assert all(reference.startswith("#") for reference in checker.references)
-    assert {reference[1:] for reference in checker.references} <= set(checker.ids)
+    inside = {reference[1:] for reference in checker.references if reference.startswith("#")}
+    assert inside <= set(checker.ids)
+    others = {reference for reference in checker.references if not reference.startswith(("#", "data:"))}
+    assert others == {"page.html", *BESIDE}, "only pages of the same folder"
     assert not re.search(r"@import|<script|<link|url\((?!#)", page)
-    assert {m for m in re.findall(r"https?://[^\s\"'<]+", page)} <= {
-        "http://www.w3.org/2000/svg",
-        "http://www.w3.org/1999/xlink",
-    }
     assert checker.headers_without_scope == 0
     assert checker.headings.count(1) == 1
     assert all(after - before <= 1 for before, after in zip(checker.headings, checker.headings[1:], strict=False))
     assert '<html lang="en">' in page
+    assert all(figure["alt"].endswith(".") and figure["caption"] and figure["table"] for figure in checker.figures)
+
+
+def test_every_page_says_what_it_was_made_from(each_page, full):
+    foot = text_of(each_page.read_text().partition("<footer>")[2])
+    for word in (
+        ENVIRONMENT.git_commit,
+        full.digest[:12],
+        "a processor, 2 cores, no GPU",
+        "make report",
+        "seeds 1, 2, 3, 4, 5, 6",
+    ):
+        assert word in foot, word
+
+
+def test_every_table_can_be_saved_as_csv_and_json(each_page):
+    page = each_page.read_text()
+    links = re.findall(r'<a download="[^"]+\.(csv|json)" href="data:[^,]+,([^"]*)"', page)
+    assert [kind for kind, _ in links] == ["csv", "json"] * page.count("<table")
+    for (_, as_csv), (_, as_json) in zip(links[::2], links[1::2], strict=True):
+        head, *rows = csv.reader(io.StringIO(unquote(as_csv)))
+        assert json.loads(unquote(as_json)) == {"columns": head, "data": rows}
+
+
+def test_saved_numbers_are_those_of_the_table(full_page):
+    found = {
+        unquote(text) for text in re.findall(r'<a download="over-the-seeds.csv" href="data:[^,]+,([^"]*)"', full_page)
+    }
+    assert len(found) == 1
+    head, first, *_ = csv.reader(io.StringIO(found.pop()))
+    assert head[:4] == ["model", "score", "seeds n", "mean"]
+    assert first[1:3] == ["AUC", "3"]
+    assert f"{float(first[3]):.5f}" in full_page
+
+
+def test_a_page_beside_cannot_be_overwritten_by_the_report(runs):
+    runs.usual()
+    with pytest.raises(KitError, match=r"errata.html: is the name of a page that is written beside this one"):
+        build_report(runs.root, runs.root / "errata.html")
+
+
+def test_pages_of_notebooks_beside_it_are_linked(runs):
+    out = runs.usual().root.parent / "site"
+    out.mkdir()
+    (out / "04_train.html").write_text("a notebook")
+    assert '<a href="04_train.html">04_train</a>' in build_report(runs.root, out / "index.html").read_text()
 
 
 def test_every_figure_has_an_alternative_text_a_caption_and_its_numbers(full_page):
     checker = Checker()
     checker.feed(full_page)
     assert len(checker.figures) == 4
-    assert all(figure["alt"].endswith(".") and figure["caption"] and figure["table"] for figure in checker.figures)
 
 
 def test_the_same_records_give_the_same_bytes(full, full_page, tmp_path):
     first = full_page
     shutil.copytree(full.root, tmp_path / "elsewhere")
-    again = build_report(tmp_path / "elsewhere", tmp_path / "again.html").read_text()
+    again = build_report(tmp_path / "elsewhere", tmp_path / "again" / "page.html").read_text()
     assert first == again
+    for file in BESIDE:
+        assert (tmp_path / "again" / file).read_bytes() == (full.root.parent / "out" / file).read_bytes()
     assert str(tmp_path) not in again
     assert str(full.root.parent) not in first
 
@@ -201,7 +256,7 @@ def test_each_data_set_has_its_section(runs):
     other.dataset("data-2")
     other.train(1, folder="other")
     page = page_of(runs)
-    assert page.count("<h2") == 4
+    assert page.count("<h2") == 5
     assert runs.digest[:12] in page
     assert other.digest[:12] in page
 

@@ -336,6 +336,29 @@ def test_mean_and_deviation_are_numpys(tmp_path):
     assert deviation.numpy() == pytest.approx(numerical.std(0), rel=1e-6)
 
 
+# Batches that come in time
+
+
+def test_only_the_first_batch_is_waited_for_where_steps_take_longer(data, monkeypatch):
+    """One batch ahead of the one in use is enough; without, each is waited for."""
+    for owner, name, seconds in ((Part, "read", 0.01), (TrainStep, "run", 0.02)):
+        monkeypatch.setattr(owner, name, _slowed(getattr(owner, name), seconds))
+    fits = {depth: Watched(data, tiny_config(epochs=2, prefetch_depth=depth), look=False) for depth in (0, 1, 10)}
+    waited_s = {depth: fit.fit.speed.waited_s for depth, fit in fits.items()}
+    assert len(fits[0].batches) == 8
+    assert waited_s[0] >= 8 * 0.01
+    assert 0.01 <= waited_s[1] < waited_s[0] / 2
+    assert 0.01 <= waited_s[10] < waited_s[0] / 2
+
+
+def _slowed(function: Any, seconds: float) -> Any:
+    def slow(*arguments: Any) -> Any:
+        time.sleep(seconds)
+        return function(*arguments)
+
+    return slow
+
+
 # The options of June 2020
 
 

@@ -167,7 +167,7 @@ def test_a_stopping_rule_without_rows_to_look_at_is_refused(tmp_path, rule):
 def test_last_needs_no_rows_to_look_at(tmp_path):
     write_dataset(tmp_path / "DATA", train=9)
     record = trained(tmp_path / "DATA", tmp_path / "RUN")
-    assert [m.name for m in record.metrics] == ["throughput", "step_throughput", "loader_wait"]
+    assert [m.name for m in record.metrics] == ["throughput", "step_throughput", "loader_wait", "loader_wait_share"]
 
 
 def test_stopping_rows_of_one_class_are_a_named_failure(tmp_path):

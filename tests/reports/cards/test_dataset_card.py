@@ -8,9 +8,9 @@ from reports.cards.dataset_card import dataset_card
 from reports.cards.origin import UNKNOWN
 from reports.read.collect import collect
 from reports.read.grouping import group
-from tests.reports.conftest import ROWS, Runs, sha
 from tests.reports.cards.test_card import both, metadata_of
 from tests.reports.cards.test_origin import download, sample
+from tests.reports.conftest import ROWS, Runs, sha
 
 
 def card_of(runs: Runs, number: int = 0) -> Card:

@@ -12,9 +12,9 @@ from reports.read.collect import collect
 from reports.read.grouping import group
 from reports.read.predictions import Predictions
 from reports.stats.statistics import auc_interval
-from tests.reports.conftest import ENVIRONMENT, ROWS, Runs, sha
 from tests.reports.cards.test_card import both, metadata_of
 from tests.reports.cards.test_origin import download, sample
+from tests.reports.conftest import ENVIRONMENT, ROWS, Runs, sha
 
 SHAPE = {"model": {"embedding_dim": 4, "bottom_mlp_sizes": [6, 4], "top_mlp_sizes": [5, 1]}}
 

@@ -1,31 +1,18 @@
-"""Batches against numpy's reading of the same files, and damaged files refused by name."""
+"""Batches against numpy's reading of the same files, and damaged rows refused by name."""
 
-import threading
-import time
-from contextlib import closing
-from pathlib import Path
+import gc
+import os
 
 import numpy as np
 import pytest
 import torch
 
-from dlrm_core.data import Part, ahead, keep_off_dataset, open_part, open_training_parts
+from dlrm_core.data import Part, block, column_file, open_part, open_training_parts
+from dlrm_core.data import part as part_module
 from dlrm_core.schema.dataset import read_dataset
 from dlrm_core.schema.errors import KitError
+from tests.data.reading import on_disk
 from tests.train.builders import CARDINALITIES, NUM_NUMERICAL, write_dataset
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_dataset(tmp_path / "DATA")
-    return tmp_path / "DATA"
-
-
-def on_disk(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    spec = read_dataset(folder)
-    numerical = np.fromfile(folder / split / "numerical.bin", np.float16).reshape(-1, NUM_NUMERICAL)
-    ids = [np.fromfile(folder / split / f.file, f.dtype) for f in spec.categorical]
-    return numerical, np.stack(ids, axis=1), np.fromfile(folder / split / "label.bin", np.uint8)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -66,33 +53,6 @@ def test_columns_are_the_same_rows(folder):
     assert np.array_equal(ids, batch.ids_BT.numpy())
     assert np.array_equal(label, batch.label_B.numpy())
     assert np.array_equal(label, part.labels())
-
-
-def test_the_last_tenth_is_held_back(folder):
-    parts = open_training_parts(folder)
-    _, ids, _ = on_disk(folder, "train")
-    assert (len(parts.fit), len(parts.stop), len(parts.everything)) == (207, 23, 230)
-    for part, rows in ((parts.fit, slice(0, 207)), (parts.stop, slice(207, 230)), (parts.everything, slice(0, 230))):
-        assert np.array_equal(part.read(0, len(part)).ids_BT.numpy(), ids[rows])
-    assert "23" in parts.stop_rule
-
-
-def test_a_validation_part_is_used_where_there_is_one(tmp_path):
-    write_dataset(tmp_path / "DATA", validation=31)
-    parts = open_training_parts(tmp_path / "DATA")
-    assert (len(parts.fit), len(parts.stop), len(parts.everything)) == (230, 31, 230)
-    assert np.array_equal(parts.stop.labels(), on_disk(tmp_path / "DATA", "validation")[2])
-    assert parts.stop_rule == "the validation part"
-
-
-def test_empty_parts(tmp_path):
-    write_dataset(tmp_path / "DATA", train=0, test=0)
-    for split in ("train", "validation", "test"):
-        with pytest.raises(KitError, match=f"{split} part has no rows"):
-            open_part(tmp_path / "DATA", split)
-    parts = open_training_parts(tmp_path / "DATA")
-    assert (len(parts.fit), len(parts.stop)) == (0, 0)
-    assert list(parts.fit.batches(5)) == []
 
 
 def test_a_batch_may_be_changed_without_harm_to_the_files(folder):
@@ -164,89 +124,96 @@ def test_the_row_that_is_not_finite_is_named_by_its_place_in_the_file(folder):
         part.read(10, 20)
 
 
-@pytest.mark.parametrize("file", ["label.bin", "numerical.bin", "cat_0.bin", "cat_1.bin"])
-@pytest.mark.parametrize("fault", ["short", "long", "missing"])
-def test_files_of_a_wrong_length_are_refused_by_name(folder, file, fault):
-    path = folder / "test" / file
-    raw = path.read_bytes()
-    path.unlink()
-    if fault != "missing":
-        path.write_bytes(raw[:-1] if fault == "short" else raw + b"\0")
-    with pytest.raises(KitError, match=f"test/{file}"):
-        open_part(folder, "test")
-
-
-def test_a_folder_without_dataset_json_is_refused(tmp_path):
-    with pytest.raises(KitError, match=r"dataset\.json.*dlrm prepare"):
-        open_part(tmp_path, "test")
-
-
-def test_parts_need_no_memory_of_their_own(folder):
-    part = Part(folder, read_dataset(folder), "train")
-    assert isinstance(part._numerical, np.memmap)
-    assert not part._numerical.flags.writeable
-
-
 def test_memory_of_a_batch_is_aligned(folder):
     """Vector instructions start at the same place in every run, wherever a batch happens to lie."""
     for batch in open_part(folder, "test").batches(7):
         assert batch.numerical_BN.data_ptr() % 64 == 0
 
 
-def test_output_does_not_go_into_a_prepared_data_set(folder, tmp_path):
-    keep_off_dataset(tmp_path / "RUN")
-    keep_off_dataset(tmp_path)  # DATA may lie below it
-    with pytest.raises(KitError, match=r"prepared data set.*--out"):
-        keep_off_dataset(folder)
+@pytest.mark.parametrize("stretch_bytes", [1 << 23, 64])
+@pytest.mark.parametrize("block_bytes", [1 << 20, 600, 1])
+def test_rows_across_blocks_and_stretches(tmp_path, monkeypatch, block_bytes, stretch_bytes):
+    """A few rows or batches a block, or one; an end in the middle of a block; stretches without any of the rows."""
+    monkeypatch.setattr(part_module, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(part_module, "BLOCK_BYTES_IN_ORDER", block_bytes)
+    monkeypatch.setattr(column_file, "STRETCH_BYTES", stretch_bytes)
+    monkeypatch.setattr(block, "TURNED_ROWS", 5)
+    write_dataset(tmp_path)
+    numerical, ids, label = on_disk(tmp_path, "train")
+    part = open_training_parts(tmp_path).stop
+    orders = [None, np.random.default_rng(0).permutation(23), np.arange(23)[::-1], np.array([22, 0, 5])]
+    for order in orders:
+        rows = 207 + (np.arange(23) if order is None else order)
+        if order is None or len(order) == 23:
+            batches = list(part.batches(4, order))
+        else:
+            batches = [part.read(0, 2, order), part.read(2, 3, order)]
+        assert np.array_equal(torch.cat([b.ids_BT for b in batches]).numpy(), ids[rows])
+        assert np.array_equal(torch.cat([b.numerical_BN for b in batches]).numpy(), numerical[rows].astype("f4"))
+        assert np.array_equal(torch.cat([b.label_B for b in batches]).numpy(), label[rows])
+    assert np.array_equal(part.columns()[1], ids[207:])
 
 
-# Read ahead
+def test_any_reads_one_after_the_other_are_right(folder):
+    """A block that is kept serves only the rows it holds, in the order it was asked for."""
+    part, generator = open_part(folder, "train"), np.random.default_rng(0)
+    ids = on_disk(folder, "train")[1]
+    orders = [None, generator.permutation(230), generator.permutation(230)]
+    start = stop = 0
+    for _ in range(300):
+        order = orders[generator.integers(3)]
+        start = stop if stop < 230 and generator.random() < 0.7 else int(generator.integers(230))
+        stop = min(230, start + int(generator.integers(1, 60)))
+        if order is not None and generator.random() < 0.1:
+            generator.shuffle(order)
+        rows = np.arange(start, stop) if order is None else order[start:stop]
+        assert np.array_equal(part.read(start, stop, order).ids_BT.numpy(), ids[rows])
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2, 50])
-def test_ahead_gives_the_same_batches(folder, depth):
-    part = open_part(folder, "train")
-    order = np.random.default_rng(0).permutation(len(part))
-    for arguments in ((13,), (13, order), (13, None, np.arange(-(-len(part) // 13))[::-1])):
-        plain, read = list(part.batches(*arguments)), list(ahead(part.batches(*arguments), depth))
-        assert len(plain) == len(read)
-        for a, b in zip(plain, read, strict=True):
-            assert torch.equal(a.numerical_BN, b.numerical_BN)
-            assert torch.equal(a.ids_BT, b.ids_BT)
-            assert torch.equal(a.label_B, b.label_B)
+def test_files_are_read_a_block_at_a_time(tmp_path, monkeypatch):
+    """Twenty batches of 500 rows: one read a file for the first, one for all that follow."""
+    write_dataset(tmp_path, train=10_000, holdback=0)
+    part, reads, preadv = open_part(tmp_path, "train"), [], os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *arguments: reads.append(preadv(*arguments)) or reads[-1])
+    assert len(list(part.batches(500))) == 20
+    assert len(reads) == 2 * 5
 
 
-def threads_ahead() -> int:
-    return sum(thread.name == "batches ahead" for thread in threading.enumerate())
+@pytest.mark.parametrize("file", ["cat_1.bin", "numerical.bin"])
+@pytest.mark.parametrize("in_order", [False, True])
+def test_sound_batches_of_a_damaged_block_come_first(folder, file, in_order):
+    """What is checked by the block is raised where the batch would have come."""
+    path = folder / "train" / file
+    values = np.fromfile(path, np.int16 if file == "cat_1.bin" else np.float16).reshape(230, -1)
+    values[175] = -3 if file == "cat_1.bin" else np.inf
+    values.tofile(path)
+    order = np.arange(230)[::-1].copy() if in_order else None
+    batches = open_part(folder, "train").batches(50, order)
+    assert [len(next(batches)) for _ in range(1 if in_order else 3)]
+    with pytest.raises(KitError, match=rf"{file}: row 175 holds"):
+        next(batches)
 
 
-@pytest.mark.parametrize("depth", [1, 3])
-def test_ahead_reads_no_further_than_asked_and_stops(folder, depth):
-    made = []
-
-    def batches():
-        for number, batch in enumerate(open_part(folder, "train").batches(5)):
-            made.append(number)
-            yield batch
-
-    with closing(ahead(batches(), depth)) as read:
-        next(read)
-        deadline = time.monotonic() + 5
-        while len(made) < depth and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.05)
-        assert len(made) == depth  # the one in use counts: memory is bounded by the depth
-        assert threads_ahead() == 1
-    assert threads_ahead() == 0
+def test_the_wrong_id_of_a_new_order_is_named_by_its_place_in_the_file(folder):
+    ids = np.fromfile(folder / "test" / "cat_2.bin", np.int8)
+    ids[61] = -2
+    ids.tofile(folder / "test" / "cat_2.bin")
+    with pytest.raises(KitError, match=r"test/cat_2\.bin: row 61 holds id -2, C2 has ids 0 to 39"):
+        open_part(folder, "test").read(0, 90, np.arange(90)[::-1].copy())
 
 
-def test_ahead_raises_what_reading_raises_in_its_place(folder):
-    def batches():
-        yield from list(open_part(folder, "train").batches(50))[:2]
-        raise KitError("row 17 is damaged")
+def test_a_file_that_became_shorter_is_refused(folder):
+    part = open_part(folder, "test")
+    os.truncate(folder / "test" / "numerical.bin", 100)
+    with pytest.raises(KitError, match=r"numerical\.bin: became shorter"):
+        part.read(0, 90)
 
-    read = ahead(batches(), 4)
-    assert len([next(read), next(read)]) == 2
-    with pytest.raises(KitError, match="row 17"):
-        next(read)
-    assert threads_ahead() == 0
+
+def test_descriptors_are_closed_with_the_part(folder):
+    before = len(os.listdir("/proc/self/fd"))
+    part = Part(folder, read_dataset(folder), "test")
+    part.read(0, 9, np.arange(9))
+    assert len(os.listdir("/proc/self/fd")) > before
+    del part
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,212 @@
+"""Verdicts on published numbers, from records that agree with the number in all or in all but one thing."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dlrm_core.schema.record import Metric, RunRecord
+from reports.published import figures
+from reports.read.collect import Entry, FoundDataset
+from reports.read.grouping import Group, Model, Variant
+from reports.stats import verdicts
+from reports.stats.verdicts import VERDICTS, Ours, find_tolerance, gpu_pattern, judge
+from tests.reports.conftest import ENVIRONMENT, Runs
+
+
+def published(table: str, quantity: str, precision: str, row: int = 1):
+    return next(
+        f
+        for f in figures()
+        if f.table == table and f.quantity == quantity and f.precision == precision and f.row == row
+    )
+
+
+AUC = published("seed-accuracy-dgx-a100-40gb", "auc", "amp")
+SPEED = published("seed-throughput-dgx-a100-40gb", "throughput", "amp")
+TIME = published("seed-accuracy-dgx-a100-40gb", "time_to_train", "amp")
+
+
+@pytest.fixture
+def spec(tmp_path):
+    """Criteo 1TB with frequency limit 15, as far as a description says."""
+    made = Runs(tmp_path).dataset()
+    train = made.splits["train"].model_copy(update={"rows": verdicts.TRAINING_ROWS})
+    return made.model_copy(update={"splits": made.splits | {"train": train}})
+
+
+def run(
+    auc=0.8036, rate=4.08e6, seconds=1047.0, seed=1, batch=32768, precision="fp16", gpus=("NVIDIA A100-SXM4-40GB",)
+):
+    metrics = (
+        Metric(name="auc", value=auc, unit="1", split="test", selection="best"),
+        Metric(name="throughput", value=rate, unit="rows/s", split="train", selection="whole run"),
+    )
+    return RunRecord(
+        command="train",
+        name=f"DLRM, seed {seed}",
+        status="finished",
+        repeat="dlrm train --preset criteo_1tb_small",
+        config={"train": {"batch_size": batch, "precision": precision}},
+        choices={"precision": f"{precision}, as asked for"},
+        seeds={"model": seed},
+        environment=ENVIRONMENT.model_copy(update={"gpus": gpus}),
+        metrics=metrics,
+        timings_s={"total": seconds},
+    )
+
+
+def group_of(spec, *records):
+    models = []
+    for record in records:
+        auc = record.metric("auc", "test")
+        models.append(Model(record.name, Entry("run", Path("run"), record), auc, auc, None))
+    found = FoundDataset("data", Path("data"), spec)
+    return [Group("digest", (found,), None, (Variant("DLRM", tuple(models), ()),), (), ())]
+
+
+@pytest.mark.parametrize(
+    ("aucs", "verdict"),
+    [
+        ((0.80360, 0.80361, 0.80362), "REPRODUCED"),
+        ((0.80340, 0.80360, 0.80380), "WITHIN NOISE"),
+        ((0.80260, 0.80261, 0.80262), "NOT REPRODUCED"),
+        ((0.80560, 0.80561, 0.80562), "NOT REPRODUCED"),  # a score that is too good is another one, too
+        ((0.80353,), "WITHIN NOISE"),  # one seed spreads as far as the published ones
+        ((0.80360,), "REPRODUCED"),
+    ],
+)
+def test_scores(spec, aucs, verdict):
+    found = judge(AUC, group_of(spec, *(run(auc=auc, seed=seed) for seed, auc in enumerate(aucs))))
+    assert found.verdict == verdict, found.because
+    assert found.interval is not None
+    assert f"n = {len(aucs)}" in found.because
+
+
+@pytest.mark.parametrize(
+    ("figure", "change", "verdict"),
+    [
+        (SPEED, {"rate": 4.0e6}, "REPRODUCED"),
+        (SPEED, {"rate": 9.0e6}, "REPRODUCED"),
+        (SPEED, {"rate": 3.8e6}, "NOT REPRODUCED"),
+        (TIME, {"seconds": 1100.0}, "REPRODUCED"),
+        (TIME, {"seconds": 100.0}, "REPRODUCED"),
+        (TIME, {"seconds": 1200.0}, "NOT REPRODUCED"),
+    ],
+)
+def test_speeds_may_be_better_than_published(spec, figure, change, verdict):
+    assert judge(figure, group_of(spec, run(**change))).verdict == verdict
+
+
+def test_three_runs_that_straddle_the_edge_are_within_noise(spec):
+    runs = [run(rate=rate, seed=seed) for seed, rate in enumerate((3.7e6, 3.9e6, 4.1e6))]
+    assert judge(SPEED, group_of(spec, *runs)).verdict == "WITHIN NOISE"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"batch": 2048}, "other batch: 2048, not 32,768 rows"),
+        ({"precision": "bf16"}, "other precision: bf16, not amp"),
+        ({"gpus": ()}, "other hardware: a CPU (a processor), not 1 GPU of DGX A100"),
+        ({"gpus": ("NVIDIA H100",)}, "other hardware: NVIDIA H100, not DGX A100"),
+        ({"gpus": ("NVIDIA A100-SXM4-80GB",)}, "other hardware: NVIDIA A100-SXM4-80GB"),
+        ({"gpus": ("NVIDIA A100-SXM4-40GB",) * 8}, "other hardware: 8 GPUs, not 1"),
+    ],
+)
+def test_one_difference_makes_a_speed_not_comparable(spec, change, reason):
+    found = judge(SPEED, group_of(spec, run(**change)))
+    assert found.verdict == "NOT COMPARABLE"
+    assert reason in found.because
+    assert found.ours is not None
+    assert found.tolerance is None
+
+
+def test_hardware_does_not_matter_to_a_score(spec):
+    assert judge(AUC, group_of(spec, run(gpus=()))).verdict != "NOT COMPARABLE"
+
+
+def test_other_data_are_not_comparable(tmp_path):
+    found = judge(AUC, group_of(Runs(tmp_path).dataset(), run()))
+    assert found.verdict == "NOT COMPARABLE"
+    assert "other data and scale: 9,000 rows to train on, not the 4,195,197,692 of Criteo 1TB (small)" in found.because
+
+
+def test_the_published_table_alone_reproduces_nothing():
+    assert {judge(figure, []).verdict for figure in figures()} == {"NOT COMPARABLE"}
+    assert judge(AUC, []).because == "no run record of ours measures this"
+
+
+def test_of_several_variants_the_nearest_is_shown(spec, tmp_path):
+    near, far = group_of(spec, run(gpus=())), group_of(Runs(tmp_path / "far").dataset(), run(gpus=(), batch=1))
+    found = judge(SPEED, [*far, *near])
+    assert len(found.ours.differences) == 1
+
+
+def bench(batch=4096, gpus=()):
+    metrics = [
+        Metric(name=f"ours:{mode} {what}", value=value, unit=unit, split=f"N, batch {batch}", selection="median")
+        for mode in ("auto", "fp32")
+        for what, value, unit in (("throughput", 5e5, "samples/s"), ("call", 8.0, "ms"))
+    ]
+    changed = {"command": "bench", "name": "bench inference, N", "metrics": tuple(metrics)}
+    return Entry("bench", Path("bench"), run(gpus=gpus).model_copy(update=changed))
+
+
+@pytest.mark.parametrize(("quantity", "value"), [("throughput", 5e5), ("latency_mean", 0.008)])
+def test_inference_stands_beside_the_benchmark_of_inference(spec, quantity, value):
+    figure = next(
+        f
+        for f in figures()
+        if f.table == "head-inference-a100-80gb"
+        and f.quantity == quantity
+        and f.batch_size == 4096
+        and f.precision == "tf32"
+    )
+    found = judge(figure, group_of(spec, run()), [bench()])
+    assert found.verdict == "NOT COMPARABLE"
+    assert "tables of at most 100,000 rows" in found.because
+    assert found.ours.values == (value,)
+    assert judge(figure, group_of(spec, run()), [bench(batch=64)]).ours is None
+
+
+def test_the_tolerance_of_speeds_is_the_largest_gap_in_the_seed_s_own_tables():
+    gaps = []
+    for accuracy in ("seed-accuracy-dgx-a100-40gb", "seed-accuracy-dgx1-v100-32gb"):
+        times = [f for f in figures() if f.table == accuracy and f.quantity == "time_to_train"]
+        rates = [
+            f for f in figures() if f.table == accuracy.replace("accuracy", "throughput") and f.quantity == "throughput"
+        ]
+        for time in times:
+            rate = next(r for r in rates if (r.num_gpus, r.precision) == (time.num_gpus, time.precision))
+            gaps.append(time.in_base_unit()[0] / (verdicts.TRAINING_ROWS / rate.value) - 1)
+    assert len(gaps) == 8
+    assert round(max(gaps), 3) == 0.058
+    assert max(gaps) < verdicts.RELATIVE < 1.2 * max(gaps)
+
+
+def test_tolerances_name_their_origin():
+    assert "the 16 published seeds" in find_tolerance(AUC).origin
+    assert 1.1e-4 < find_tolerance(AUC).value < 2.5e-4
+    assert find_tolerance(SPEED).value == pytest.approx(0.06 * SPEED.value)
+    assert find_tolerance(TIME).value == pytest.approx(0.06 * 60 * TIME.value)
+
+
+def test_verdict_words():
+    assert VERDICTS == ("REPRODUCED", "WITHIN NOISE", "NOT REPRODUCED", "NOT COMPARABLE")
+    assert str(verdicts.mark("NOT REPRODUCED")) == '<strong class="verdict not-reproduced">NOT REPRODUCED</strong>'
+    assert Ours((1.0, 3.0), (), ()).mean == 2.0
+
+
+@pytest.mark.parametrize(
+    ("hardware", "gpu", "same"),
+    [
+        ("DGX A100 (8x A100 40GB)", "NVIDIA A100-SXM4-40GB", True),
+        ("DGX A100 (8x A100 40GB)", "NVIDIA A100-SXM4-80GB", False),
+        ("DGX-1 (8x V100 32GB)", "Tesla V100-SXM2-32GB", True),
+        ("DGX-1 (8x V100 32GB)", "Tesla V100-SXM2-16GB", False),
+        ("not stated", "NVIDIA A100-SXM4-40GB", False),
+    ],
+)
+def test_names_of_gpus(hardware, gpu, same):
+    assert bool(re.search(gpu_pattern(hardware), gpu)) is same
