@@ -42,7 +42,7 @@ def test_it_measures_once_and_says_where_the_time_goes(tmp_path):
     assert "by hand 2,866,592 operations a row, the library says 2,866,592" in said
     assert re.search(r"S, batch 64, fp32, fast: the (step|loader) is the bottleneck", said)
     assert "cannot run: fast needs the compiled kernels" in said
-    assert len(re.findall(r'<img [^>]*alt="[^"]{60,}"', said)) == 2
+    assert len(re.findall(r'<svg [^>]*role="img" aria-label="[^"]{60,}"', said)) == 3
     assert "8252438.74" in said
     assert (tmp_path / "runs" / "stages" / "07_throughput.json").is_file()
     made = (tmp_path / "runs" / "throughput" / "run.json").stat().st_mtime_ns
