@@ -14,6 +14,7 @@ from IPython import get_ipython
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from data_prep.engines import ENGINES
+from dlrm_core.idle import sleep_when_idle
 from dlrm_core.schema.base import nearest
 from dlrm_core.schema.config import Preset, load_preset, preset_names
 from dlrm_core.schema.errors import KitError
@@ -291,6 +292,7 @@ def check(notebook: str) -> Any:
     shell = get_ipython()
     if shell is None:
         raise KitError("check() reads the parameters of a running notebook; use validate() elsewhere")
+    sleep_when_idle()
     names = _assigned_names(list(shell.user_ns.get("In", [])), set(SCHEMAS[notebook].model_fields))
     return validate(notebook, {name: shell.user_ns[name] for name in names if name in shell.user_ns})
 

@@ -26,6 +26,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "dlrm_core.model": ("dlrm_core.ops", SCHEMA),
     "dlrm_core.data": (SCHEMA,),
     "dlrm_core.zipf": (),
+    "dlrm_core.idle": (),
     "dlrm_core.synthetic": ("dlrm_core.data", "dlrm_core.zipf", SCHEMA),
     "dlrm_core.train": ("dlrm_core.model", "dlrm_core.ops", "dlrm_core.data", "dlrm_core.synthetic", METRICS, SCHEMA),
     "dlrm_core.baselines": ("dlrm_core.data", METRICS, SCHEMA, "dlrm_core.train.evaluate"),
@@ -51,7 +52,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
             "dlrm_core.baselines",
             "dlrm_core.bench",
         ),
-        *("dlrm_core.console", METRICS, SCHEMA, "data_prep", "reports"),
+        *("dlrm_core.console", "dlrm_core.idle", METRICS, SCHEMA, "data_prep", "reports"),
     ),
 }
 # Names that only a type checker needs.

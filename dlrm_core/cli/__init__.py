@@ -15,7 +15,11 @@ from dlrm_core.schema.errors import KitError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    from dlrm_core.idle import sleep_when_idle
+
     arguments = _parser().parse_args(argv)
+    if arguments.command != "bench":  # which measures others as their users run them
+        sleep_when_idle()
     try:
         with warnings.catch_warnings():
             _say_warnings(arguments.command)
