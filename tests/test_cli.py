@@ -222,7 +222,20 @@ def test_raw_files_without_an_option_are_split(work, tmp_path, refused):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["sample"], ["spec"], ["prepare"], ["train"], ["evaluate"], ["baselines"], ["sweep"], ["report"], ["compare"], ["bench", "throughput"]]
+    "command",
+    [
+        [],
+        ["sample"],
+        ["spec"],
+        ["prepare"],
+        ["train"],
+        ["evaluate"],
+        ["baselines"],
+        ["sweep"],
+        ["report"],
+        ["compare"],
+        ["bench", "throughput"],
+    ],
 )
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
