@@ -160,6 +160,17 @@ def _check_shapes(label_B: Labels, score_B: Scores) -> None:
 
 def _check(label_B: Labels, score_B: Scores) -> tuple[int, int]:
     _check_shapes(label_B, score_B)
+    return count_classes(label_B)
+
+
+def count_classes(label_B: Labels) -> tuple[int, int]:
+    """How many labels are 1, and how many 0.
+
+    Raises
+    ------
+    KitError
+        If all are the same.
+    """
     positives = int(np.count_nonzero(label_B))
     negatives = len(label_B) - positives
     if not positives or not negatives:

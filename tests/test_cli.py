@@ -421,3 +421,49 @@ def test_our_own_defects_keep_their_traceback(monkeypatch):
     monkeypatch.setattr(cli.models, "_evaluate", fail)
     with pytest.raises(ZeroDivisionError):
         cli.main(["evaluate", "--run", "x", "--data", "y"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["train", "--synthetic", "rows=9", "--preset", "tiny", "--out", ""], "an empty name came"),
+        (
+            ["train", "--synthetic", "rows=9", "--preset", "tiny", "--out", "o", "--profile", "-7"],
+            "at least 1 is needed",
+        ),
+        (["bench", "loader", "--data", "d", "--out", "o", "--rounds", "0"], "at least 1 is needed"),
+        (["bench", "loader", "--data", "d", "--out", "o", "--batch-size", "-5"], "at least 1 is needed"),
+        (["bench", "loader", "--data", "d", "--out", "o", "--depth", "-1"], "at least 0 is needed"),
+        (["bench", "inference", "--out", "o", "--calls", "1"], "at least 2 is needed"),
+        (["bench", "inference", "--out", "o", "--batch-sizes", "64,no"], "'no' came, a whole number"),
+        (["bench", "throughput", "--out", "o", "--rounds", "x"], "'x' came, a whole number"),
+    ],
+)
+def test_numbers_and_names_that_cannot_be(argv, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(argv)
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError("8 TB"), "not enough memory (8 TB); ask for less"),
+        (
+            OSError(28, "No space left on device", "RUN/tables"),
+            "RUN/tables: No space left on device; --debug shows where",
+        ),
+    ],
+)
+def test_what_the_machine_lacks_is_one_line(error, words, monkeypatch, capsys):
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr("dlrm_core.synthetic.write_synthetic", fail)
+    assert cli.main(["synthetic", "--out", "x", "rows=10"]) == 1
+    told = capsys.readouterr().err
+    assert words in told
+    assert "Traceback" not in told
+    with pytest.raises(type(error)):
+        cli.main(["--debug", "synthetic", "--out", "x", "rows=10"])

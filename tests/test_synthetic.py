@@ -99,3 +99,17 @@ def test_a_damaged_file_names_the_command_that_makes_it_again(tmp_path):
         handle.write(b"x")
     with pytest.raises(KitError, match="run `dlrm synthetic` again"):
         read_dataset(tmp_path)
+
+
+def test_what_a_killed_command_left_is_written_over(tmp_path):
+    config = SyntheticConfig(rows=50, test_rows=10, cardinalities=(3,))
+    write_synthetic(out=tmp_path / "D", config=config)
+    (tmp_path / "D" / "dataset.json").unlink()
+    assert write_synthetic(out=tmp_path / "D", config=config).splits["train"].rows == 50
+    with pytest.raises(KitError, match="prepared data set"):
+        write_synthetic(out=tmp_path / "D", config=config)
+
+
+def test_a_table_too_large_for_int32_ids_is_refused():
+    with pytest.raises(KitError, match="the largest table has 99999999999 rows"):
+        SyntheticConfig.from_dict({"cardinalities": [99999999999]}, source="synthetic data")

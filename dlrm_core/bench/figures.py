@@ -37,8 +37,10 @@ class Measured:
         return self.seconds(limit).median / self.seconds(name).median
 
     def fastest_peer(self) -> str | None:
-        """Of the peers as users run them."""
-        peers = [side.name for side in self.sides if side.name in AS_USERS_RUN_IT]
+        """Of the peers: in training as users run them, and in inference of all that were measured."""
+        peers = [side.name for side in self.sides if not side.is_ours]
+        if self.unit == "step":
+            peers = [name for name in peers if name in AS_USERS_RUN_IT]
         return min(peers, key=lambda name: self.seconds(name).median, default=None)
 
 

@@ -29,10 +29,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"dlrm {arguments.command}: {error}\n")
         return 1
+    except (OSError, MemoryError) as error:
+        if arguments.debug:
+            raise
+        sys.stderr.write(f"dlrm {arguments.command}: {_of_the_system(error)}\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write(f"dlrm {arguments.command}: interrupted\n")
         return 130
     return 0
+
+
+def _of_the_system(error: OSError | MemoryError) -> str:
+    """What the machine lacks; `--debug` shows where."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error}); ask for less: smaller tables, batches or samples; --debug shows where"
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}; --debug shows where"
 
 
 def _say_warnings(command: str) -> None:

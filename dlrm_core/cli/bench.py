@@ -1,10 +1,9 @@
 """The command bench and its subjects."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from dlrm_core.cli.common import Arguments, Commands, add_command, say
+from dlrm_core.cli.common import Arguments, Commands, add_command, at_least, path, say
 
 
 def add_commands(commands: Commands) -> None:
@@ -18,9 +17,9 @@ def _add_bench(commands: Commands) -> None:
     command = add_command(
         subjects, "prepare", "Measure preprocessing on planted samples, beside a gauge in the same minute."
     )
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder; samples lie in it too")
-    command.add_argument("--rows", type=int, nargs="+", default=[2_000_000], help="rows of the samples")
-    command.add_argument("--rounds", type=int, default=3, help="measurements of each")
+    command.add_argument("--out", type=path, required=True, metavar="DIR", help="output folder; samples lie in it too")
+    command.add_argument("--rows", type=at_least(1), nargs="+", default=[2_000_000], help="rows of the samples")
+    command.add_argument("--rounds", type=at_least(1), default=3, help="measurements of each")
     command.add_argument(
         "--engine", choices=["polars", "spark", "cudf", "dask-cuda"], default="polars", help="what runs the definition"
     )
@@ -38,9 +37,9 @@ def _add_training(subjects: Commands) -> None:
     )
     _add_sides(command)
     command.add_argument(
-        "--steps", type=int, metavar="N", help="steps of each side a round; default: the configuration's"
+        "--steps", type=at_least(2), metavar="N", help="steps of each side a round; default: the configuration's"
     )
-    command.add_argument("--batch-size", type=int, metavar="B", help="default: the configuration's")
+    command.add_argument("--batch-size", type=at_least(1), metavar="B", help="default: the configuration's")
     command.set_defaults(function=_bench_training)
 
 
@@ -49,7 +48,9 @@ def _add_inference(subjects: Commands) -> None:
         subjects, "inference", "Measure predictions beside peers and the processor's limit, one process a side."
     )
     _add_sides(command)
-    command.add_argument("--calls", type=int, metavar="N", help="calls of each side a round; default: by batch size")
+    command.add_argument(
+        "--calls", type=at_least(2), metavar="N", help="calls of each side a round; default: by batch size"
+    )
     command.add_argument("--batch-sizes", type=_numbers, default=[1, 64, 4096], metavar="B,...", help="rows a call")
     command.set_defaults(function=_bench_inference)
 
@@ -60,13 +61,15 @@ def _add_loader(subjects: Commands) -> None:
         "loader",
         "Measure how fast batches are read and the memory it takes, beside plain reads.",
     )
-    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
-    command.add_argument("--batch-size", type=int, nargs="+", default=[2048, 32768], metavar="B", help="rows a batch")
+    command.add_argument("--data", type=path, required=True, metavar="DATA", help="prepared data set")
+    command.add_argument("--out", type=path, required=True, metavar="DIR", help="output folder")
     command.add_argument(
-        "--depth", type=int, nargs="+", default=[0, 10], metavar="N", help="batches that may wait ready"
+        "--batch-size", type=at_least(1), nargs="+", default=[2048, 32768], metavar="B", help="rows a batch"
     )
-    command.add_argument("--rounds", type=int, default=5, metavar="N", help="measurements of each")
+    command.add_argument(
+        "--depth", type=at_least(0), nargs="+", default=[0, 10], metavar="N", help="batches that may wait ready"
+    )
+    command.add_argument("--rounds", type=at_least(1), default=5, metavar="N", help="measurements of each")
     command.set_defaults(function=_bench_loader)
 
 
@@ -74,9 +77,11 @@ def _add_throughput(subjects: Commands) -> None:
     command = add_command(
         subjects, "throughput", "Measure training by size, batch, precision and implementation, whole and in parts."
     )
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    command.add_argument("--out", type=path, required=True, metavar="DIR", help="output folder")
     command.add_argument("--sizes", nargs="+", default=["S", "N"], metavar="S", help="models: S, dim 16; N, dim 128")
-    command.add_argument("--batch-sizes", type=int, nargs="+", default=[2048, 4096], metavar="B", help="rows a step")
+    command.add_argument(
+        "--batch-sizes", type=at_least(1), nargs="+", default=[2048, 4096], metavar="B", help="rows a step"
+    )
     command.add_argument(
         "--precisions", nargs="+", default=["fp32", "bf16"], metavar="P", help="fp32, bf16, fp16, tf32"
     )
@@ -87,14 +92,16 @@ def _add_throughput(subjects: Commands) -> None:
         metavar="I",
         help="reference, deterministic torch; fast, compiled kernels",
     )
-    command.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds over all cases")
-    command.add_argument("--steps", type=int, default=6, metavar="N", help="steps a round; the first is not counted")
-    command.add_argument("--data", type=Path, metavar="DATA", help="prepared data set; default: a synthetic one")
+    command.add_argument("--rounds", type=at_least(1), default=5, metavar="N", help="rounds over all cases")
+    command.add_argument(
+        "--steps", type=at_least(2), default=6, metavar="N", help="steps a round; the first is not counted"
+    )
+    command.add_argument("--data", type=path, metavar="DATA", help="prepared data set; default: a synthetic one")
     command.set_defaults(function=_bench_throughput)
 
 
 def _add_sides(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    command.add_argument("--out", type=path, required=True, metavar="DIR", help="output folder")
     command.add_argument(
         "--config",
         nargs="+",
@@ -116,7 +123,9 @@ def _add_sides(command: argparse.ArgumentParser) -> None:
         metavar="MODE",
         help="ours: auto, fp32, bf16, each with deterministic=false, or deterministic, in fp32",
     )
-    command.add_argument("--rounds", type=int, metavar="N", help="rounds over all sides; default: the configuration's")
+    command.add_argument(
+        "--rounds", type=at_least(1), metavar="N", help="rounds over all sides; default: the configuration's"
+    )
 
 
 def _names(text: str) -> list[str]:
@@ -124,7 +133,7 @@ def _names(text: str) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(number) for number in _names(text)]
+    return [at_least(1)(number) for number in _names(text)]
 
 
 def _bench_prepare(arguments: Arguments) -> None:

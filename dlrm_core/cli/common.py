@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
 
 Arguments = argparse.Namespace
@@ -13,6 +15,25 @@ def add_command(commands: Commands, name: str, text: str) -> argparse.ArgumentPa
     return commands.add_parser(
         name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
+
+
+def path(text: str) -> Path:
+    """A file or folder by its name; an empty one would mean the working folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name came, that of a file or folder is needed; . is this one")
+    return Path(text)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A whole number from `least` on."""
+
+    def number(text: str) -> int:
+        value = int(text) if text.lstrip("+-").isdecimal() else None
+        if value is None or value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} came, a whole number of at least {least} is needed")
+        return value
+
+    return number
 
 
 def say(line: str) -> None:

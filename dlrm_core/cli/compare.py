@@ -1,8 +1,6 @@
 """The command compare."""
 
-from pathlib import Path
-
-from dlrm_core.cli.common import Arguments, Commands, add_command, say
+from dlrm_core.cli.common import Arguments, Commands, add_command, path, say
 
 
 def add_commands(commands: Commands) -> None:
@@ -11,7 +9,7 @@ def add_commands(commands: Commands) -> None:
         commands, "compare", "Say which factors differ between two runs, and what that did to each metric."
     )
     for name, example in (("RUN_A", "folder with a run.json of any command"), ("RUN_B", "another one")):
-        command.add_argument(name.lower(), type=Path, metavar=name, help=example)
+        command.add_argument(name.lower(), type=path, metavar=name, help=example)
     command.set_defaults(function=_compare)
 
 

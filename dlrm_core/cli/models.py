@@ -1,9 +1,8 @@
 """Commands on prepared data: train, evaluate, baselines."""
 
 import argparse
-from pathlib import Path
 
-from dlrm_core.cli.common import Arguments, Commands, add_command, say
+from dlrm_core.cli.common import Arguments, Commands, add_command, at_least, path, say
 
 
 def add_commands(commands: Commands) -> None:
@@ -16,15 +15,15 @@ def add_commands(commands: Commands) -> None:
 def _add_train(commands: Commands) -> None:
     command = add_command(commands, "train", "Train a DLRM on a prepared data set.")
     source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, metavar="DATA", help="prepared data set")
+    source.add_argument("--data", type=path, metavar="DATA", help="prepared data set")
     source.add_argument(
         "--synthetic", nargs="+", metavar="NAME=VALUE", help="rows made in memory instead, as of `dlrm synthetic`"
     )
-    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="output folder")
+    command.add_argument("--out", type=path, required=True, metavar="RUN", help="output folder")
     _add_preset(command)
     command.add_argument(
         "--profile",
-        type=int,
+        type=at_least(1),
         nargs="?",
         const=20,
         default=0,
@@ -38,8 +37,8 @@ def _add_evaluate(commands: Commands) -> None:
     command = add_command(
         commands, "evaluate", "Score a split with a trained model and record its metrics in RUN/run.json."
     )
-    command.add_argument("--run", type=Path, required=True, metavar="RUN", help="folder of a finished training run")
-    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
+    command.add_argument("--run", type=path, required=True, metavar="RUN", help="folder of a finished training run")
+    command.add_argument("--data", type=path, required=True, metavar="DATA", help="prepared data set")
     command.add_argument("--split", choices=["train", "validation", "test"], default="test", help="part to score")
     command.set_defaults(function=_evaluate)
 
@@ -48,9 +47,9 @@ def _add_baselines(commands: Commands) -> None:
     command = add_command(
         commands, "baselines", "Fit constant click rate, logistic regression and boosted trees on the same rows."
     )
-    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set")
+    command.add_argument("--data", type=path, required=True, metavar="DATA", help="prepared data set")
     command.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="output folder, one folder a baseline in it"
+        "--out", type=path, required=True, metavar="DIR", help="output folder, one folder a baseline in it"
     )
     command.add_argument("--preset", default="workshop", help="preset whose tuning grid is used")
     command.set_defaults(function=_baselines)

@@ -1,9 +1,8 @@
 """Commands from the click log to the prepared data set: sample, download, spec, prepare, import."""
 
-from pathlib import Path
 from typing import Any
 
-from dlrm_core.cli.common import Arguments, Commands, add_command, say
+from dlrm_core.cli.common import Arguments, Commands, add_command, path, say
 
 
 def add_commands(commands: Commands) -> None:
@@ -20,7 +19,7 @@ def _add_sample(commands: Commands) -> None:
     command = add_command(
         commands, "sample", "Generate a planted click log in the raw Criteo format: DIR/day_0, day_1, ..."
     )
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    command.add_argument("--out", type=path, required=True, metavar="DIR", help="output folder")
     command.add_argument("--rows", type=int, default=1_000_000, help="rows of all days together")
     command.add_argument("--days", type=int, default=7, help="day files")
     command.add_argument("--seed", type=int, default=2020, help="seed of the teacher and the rows")
@@ -31,7 +30,7 @@ def _add_synthetic(commands: Commands) -> None:
     command = add_command(
         commands, "synthetic", "Write a data set of random rows, to measure speed: no raw files needed."
     )
-    command.add_argument("--out", type=Path, required=True, metavar="DATA", help="output folder")
+    command.add_argument("--out", type=path, required=True, metavar="DATA", help="output folder")
     command.add_argument(
         "values",
         nargs="*",
@@ -45,7 +44,7 @@ def _add_synthetic(commands: Commands) -> None:
 def _add_download(commands: Commands) -> None:
     command = add_command(commands, "download", "Download a public click log: resumed, checked, licence first.")
     command.add_argument("dataset", metavar="DATASET", help="a data set, for example criteo_1tb or criteo_kaggle")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder, one data set in it")
+    command.add_argument("--out", type=path, required=True, metavar="DIR", help="output folder, one data set in it")
     chosen = command.add_mutually_exclusive_group()
     chosen.add_argument("--files", nargs="+", default=[], metavar="F", help="only these files, for example day_0.gz")
     chosen.add_argument("--days", metavar="D", help="only these days: 3, 0-3 or 0-3,23")
@@ -60,10 +59,10 @@ def _add_spec(commands: Commands) -> None:
     command = add_command(
         commands, "spec", "Guess which column of a CSV or Parquet file is what, for `dlrm prepare --spec`."
     )
-    command.add_argument("file", type=Path, metavar="FILE", help="a table of your own")
+    command.add_argument("file", type=path, metavar="FILE", help="a table of your own")
     command.add_argument("--label", metavar="COLUMN", help="column of the clicks, 0 or 1; else found by name or values")
     command.add_argument("--separator", metavar="S", help="of a CSV file, or the word tab; else found by looking")
-    command.add_argument("--out", type=Path, required=True, metavar="YAML", help="file to write; none is overwritten")
+    command.add_argument("--out", type=path, required=True, metavar="YAML", help="file to write; none is overwritten")
     command.set_defaults(function=_spec)
 
 
@@ -73,7 +72,7 @@ def _add_prepare(commands: Commands) -> None:
     )
     command.add_argument(
         "whole",
-        type=Path,
+        type=path,
         nargs="*",
         default=[],
         metavar="FILE",
@@ -84,18 +83,18 @@ def _add_prepare(commands: Commands) -> None:
         metavar="YAML",
         help="the files are CSV or Parquet with the columns that this spec names; criteo_1tb comes with the kit",
     )
-    command.add_argument("--train", type=Path, nargs="+", default=[], metavar="F", help="raw files to train on")
+    command.add_argument("--train", type=path, nargs="+", default=[], metavar="F", help="raw files to train on")
     command.add_argument(
-        "--validation", type=Path, nargs="+", default=[], metavar="F", help="raw files for stopping rules"
+        "--validation", type=path, nargs="+", default=[], metavar="F", help="raw files for stopping rules"
     )
-    command.add_argument("--test", type=Path, nargs="+", default=[], metavar="F", help="raw files to test on")
+    command.add_argument("--test", type=path, nargs="+", default=[], metavar="F", help="raw files to test on")
     command.add_argument(
         "--halve",
-        type=Path,
+        type=path,
         metavar="F",
         help="raw file whose first half is the test part, the rest the validation part",
     )
-    command.add_argument("--out", type=Path, required=True, metavar="DATA", help="output folder")
+    command.add_argument("--out", type=path, required=True, metavar="DATA", help="output folder")
     command.add_argument(
         "--frequency-limit",
         default="15",
@@ -135,9 +134,9 @@ def _add_prepare(commands: Commands) -> None:
 def _add_import(commands: Commands) -> None:
     command = add_command(commands, "import", "Take over a data set prepared by NVIDIA's tools; every row is checked.")
     command.add_argument(
-        "--from", dest="source", type=Path, required=True, metavar="DIR", help="folder of the data set"
+        "--from", dest="source", type=path, required=True, metavar="DIR", help="folder of the data set"
     )
-    command.add_argument("--out", type=Path, required=True, metavar="DATA", help="output folder")
+    command.add_argument("--out", type=path, required=True, metavar="DATA", help="output folder")
     command.add_argument(
         "--format", choices=["auto", "feature_spec", "split", "binary"], default="auto", help="layout of DIR"
     )

@@ -1,8 +1,6 @@
 """The command report."""
 
-from pathlib import Path
-
-from dlrm_core.cli.common import Arguments, Commands, add_command, say
+from dlrm_core.cli.common import Arguments, Commands, add_command, path, say
 
 
 def add_commands(commands: Commands) -> None:
@@ -13,9 +11,9 @@ def add_commands(commands: Commands) -> None:
 def _add_report(commands: Commands) -> None:
     command = add_command(commands, "report", "Write one self-contained HTML page from the records below a folder.")
     command.add_argument(
-        "--runs", type=Path, required=True, metavar="DIR", help="folder that holds run folders, at any depth"
+        "--runs", type=path, required=True, metavar="DIR", help="folder that holds run folders, at any depth"
     )
-    command.add_argument("--out", type=Path, required=True, metavar="HTML", help="file to write")
+    command.add_argument("--out", type=path, required=True, metavar="HTML", help="file to write")
     command.set_defaults(function=_report)
 
 

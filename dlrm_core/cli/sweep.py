@@ -1,8 +1,6 @@
 """The command sweep: one preset, several seeds, several precisions."""
 
-from pathlib import Path
-
-from dlrm_core.cli.common import Arguments, Commands, add_command, say
+from dlrm_core.cli.common import Arguments, Commands, add_command, path, say
 
 EXPLAINED = (
     "what each run computes in; the first is what the others are compared with. Exact, the same bits on any threads: fp32, "
@@ -21,8 +19,8 @@ def add_commands(commands: Commands) -> None:
         "Train and score a preset with several seeds in several precisions, a run folder DIR/PRECISION-seed-N each. Killed, "
         "the same command goes on where it stopped; with more seeds or precisions it trains what is new.",
     )
-    command.add_argument("--data", type=Path, required=True, metavar="DATA", help="prepared data set with a test part")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder, new or of this sweep")
+    command.add_argument("--data", type=path, required=True, metavar="DATA", help="prepared data set with a test part")
+    command.add_argument("--out", type=path, required=True, metavar="DIR", help="output folder, new or of this sweep")
     command.add_argument("--preset", required=True, metavar="NAME", help="a preset of the kit, or the path of a YAML")
     command.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="S", help="two or more")
     command.add_argument(

@@ -26,7 +26,7 @@ def keep_off_dataset(out: Path) -> None:
     KitError
         If `out` holds one.
     """
-    if (out / "train" / "label.bin").is_file():
+    if (out / "dataset.json").is_file() and (out / "train").is_dir():
         raise KitError(
             f"{out}: is a prepared data set, a folder of its own is needed for the output; name another --out"
         )

@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 
 from dlrm_core.model.embeddings import EmbeddingTables
 from dlrm_core.model.fused import FusedDlrm
-from dlrm_core.ops.interaction import dot_interaction
+from dlrm_core.ops.interaction import check_shape, dot_interaction
 from dlrm_core.ops.layout import dot_width
 
 
@@ -106,6 +106,8 @@ class Dlrm(nn.Module):
         self.compute_dtype = compute_dtype
         self.fused: FusedDlrm | None = None
         num_features = len(self.cardinalities) + 1
+        if self.interaction == "dot":
+            check_shape((0, num_features, embedding_dim))
         raw_width = embedding_dim + num_features * (num_features - 1) // 2
         width = (
             dot_width(num_features, embedding_dim, interaction_pad)

@@ -171,7 +171,7 @@ class FusedDlrm:
 
     def _last(self, x_BI: Tensor) -> Tensor:
         layer = self._output_layer()
-        return torch.addmv(layer.bias, x_BI.float(), layer.weight[0])
+        return torch.addmv(layer.bias.expand(len(x_BI)), x_BI.float(), layer.weight[0])
 
     def _output_layer(self) -> nn.Linear:
         layer = self._model.top[-1]
@@ -209,4 +209,5 @@ class _Stack:
     def refresh(self) -> None:
         """Round the layers' weights anew; float32 ones are the layers' own."""
         if self._own and self.layers:
-            torch._foreach_copy_(self.weights, [layer.weight.detach() for layer in self.layers])
+            for rounded, layer in zip(self.weights, self.layers, strict=True):
+                rounded.copy_(layer.weight.detach())

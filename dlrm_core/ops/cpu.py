@@ -28,12 +28,14 @@ def kernels() -> ModuleType:
     Raises
     ------
     ImportError
-        If numba is missing.
+        If numba is missing, or finds no folder to keep what it compiles.
     """
     if not available():
         raise ImportError(f"the CPU kernels need numba: {INSTALL}")
-    from dlrm_core.ops import cpu_kernels
-
+    try:
+        from dlrm_core.ops import cpu_kernels
+    except RuntimeError as error:
+        raise ImportError(f"numba: {error}; name a folder that can be written: export NUMBA_CACHE_DIR=...") from None
     return cpu_kernels
 
 
@@ -70,12 +72,16 @@ def lookup_(table_VD: Tensor, ids_BT: Tensor, first_T: Tensor, last_T: Tensor, x
 def pack_pairs(first_BD: Tensor, gram_BFF: Tensor, z_BK: Tensor) -> None:
     """Fill `z_BK` with the first vector, the strict lower triangle of `gram_BFF` row by row, and zeros; one dtype."""
     _need(first_BD.dtype == gram_BFF.dtype == z_BK.dtype, "gram_BFF", gram_BFF, f"{z_BK.dtype}")
+    _need(first_BD.shape[:1] == gram_BFF.shape[:1] == z_BK.shape[:1], "gram_BFF", gram_BFF, f"a batch of {len(z_BK)}")
+    _need_pairs(gram_BFF, z_BK, first_BD.shape[1])
     _ready().pack(bits(first_BD), bits(gram_BFF), bits(z_BK))
 
 
 def unpack_pairs(z_BK: Tensor, gram_BFF: Tensor, dim: int) -> None:
     """Fill `gram_BFF`, symmetric with a zero diagonal, from the pairs that stand in `z_BK` after `dim` columns."""
     _need(z_BK.dtype == gram_BFF.dtype, "z_BK", z_BK, f"{gram_BFF.dtype}")
+    _need(len(z_BK) == len(gram_BFF), "z_BK", z_BK, f"a batch of {len(gram_BFF)}")
+    _need_pairs(gram_BFF, z_BK, dim)
     _ready().unpack(bits(z_BK), bits(gram_BFF), dim)
 
 
@@ -160,6 +166,14 @@ def _ready() -> ModuleType:
 
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
     return compiled
+
+
+def _need_pairs(gram_BFF: Tensor, z_BK: Tensor, dim: int) -> None:
+    """Both must hold the pairs, since the kernels look at no bound."""
+    features = gram_BFF.shape[1]
+    _need(gram_BFF.shape[1:] == (features, features), "gram_BFF", gram_BFF, "shape (B, F, F)")
+    least = dim + features * (features - 1) // 2
+    _need(z_BK.ndim == 2 and z_BK.shape[1] >= least, "z_BK", z_BK, f"shape (B, {least} or more)")
 
 
 def _need(condition: bool, name: str, x: Tensor, needed: str) -> None:

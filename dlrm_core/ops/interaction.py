@@ -56,6 +56,18 @@ def check_shape(shape: tuple[int, ...]) -> None:
         )
 
 
+def check_floating(x_BFD: Tensor) -> None:
+    """Make sure that products of these numbers have a gradient.
+
+    Raises
+    ------
+    ValueError
+        If they are whole numbers, booleans or complex.
+    """
+    if not x_BFD.is_floating_point():
+        raise ValueError(f"x_BFD is {x_BFD.dtype}; a floating-point tensor is needed")
+
+
 @torch.library.custom_op("dlrm::dot_interaction", mutates_args=(), device_types="cpu")
 def dot_interaction_op(x_BFD: Tensor, pad: str) -> Tensor:
     """:func:`dot_interaction` as one differentiable op, ``torch.ops.dlrm.dot_interaction``; on CPU it needs numba.
@@ -63,6 +75,7 @@ def dot_interaction_op(x_BFD: Tensor, pad: str) -> Tensor:
     Same arguments, result and errors; ImportError without numba.
     """
     check_shape(tuple(x_BFD.shape))
+    check_floating(x_BFD)
     x_BFD = x_BFD.contiguous()
     _, num_features, dim = x_BFD.shape
     z_BK = x_BFD.new_empty(len(x_BFD), dot_width(num_features, dim, pad))
@@ -76,8 +89,15 @@ def dot_interaction_backward_op(gradient_BK: Tensor, x_BFD: Tensor) -> Tensor:
 
     G is symmetric with a zero diagonal and G[i, j] the gradient of pair (i, j); that of the padding is dropped.
     """
+    check_shape(tuple(x_BFD.shape))
+    check_floating(x_BFD)
     x_BFD = x_BFD.contiguous()
     batch, num_features, dim = x_BFD.shape
+    least = dim + num_features * (num_features - 1) // 2
+    if gradient_BK.ndim != 2 or gradient_BK.shape[0] != batch or gradient_BK.shape[1] < least:
+        raise ValueError(f"gradient_BK has shape {tuple(gradient_BK.shape)}; ({batch}, {least} or more) is needed")
+    if gradient_BK.dtype != x_BFD.dtype:
+        raise ValueError(f"gradient_BK is {gradient_BK.dtype}; {x_BFD.dtype} is needed, as x_BFD is")
     gram_BFF = x_BFD.new_empty(batch, num_features, num_features)
     unpack_pairs(gradient_BK.contiguous(), gram_BFF, dim)
     result_BFD = torch.bmm(gram_BFF, x_BFD)
@@ -87,8 +107,8 @@ def dot_interaction_backward_op(gradient_BK: Tensor, x_BFD: Tensor) -> Tensor:
 
 @dot_interaction_op.register_fake
 def _fake(x_BFD: Tensor, pad: str) -> Tensor:
-    if x_BFD.ndim != 3:
-        raise ValueError(f"x_BFD has shape {tuple(x_BFD.shape)}; (B, F, D) is needed")
+    check_shape(tuple(x_BFD.shape))
+    check_floating(x_BFD)
     return x_BFD.new_empty(x_BFD.shape[0], dot_width(x_BFD.shape[1], x_BFD.shape[2], pad))
 
 

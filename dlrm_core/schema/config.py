@@ -186,6 +186,9 @@ class TrainConfig(Strict):
         return self
 
 
+MOST_ROWS = 2**31  # of a table: ids are kept as int32 at most
+
+
 class SyntheticConfig(Strict):
     """Rows made by no teacher, to measure speed: ids uniform or by Zipf's law, numericals the size of a standard normal.
 
@@ -206,6 +209,10 @@ class SyntheticConfig(Strict):
         if not self.cardinalities or min(self.cardinalities) < 1:
             raise ValueError(
                 f"cardinalities are {list(self.cardinalities)}; at least one table of at least one row is needed"
+            )
+        if max(self.cardinalities) >= MOST_ROWS:
+            raise ValueError(
+                f"the largest table has {max(self.cardinalities)} rows; ids are int32, below {MOST_ROWS} is needed"
             )
         return self
 
@@ -296,7 +303,8 @@ def load_preset(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Prese
     name : str
         One of :func:`preset_names`, or the path of a YAML of the same shape.
     overrides : list of str
-        Each `key.path=value`; the value is read as YAML. Keys name fields of the training configuration.
+        Each `key.path=value`; the value is read as YAML. Keys name fields of the training configuration. `test_freq` takes
+        the place of the preset's `stopping.evaluations_per_epoch`.
 
     Raises
     ------
@@ -308,6 +316,8 @@ def load_preset(name: str, overrides: list[str] | tuple[str, ...] = ()) -> Prese
     if not overrides:
         return preset
     changed = preset.model_dump(mode="json")
+    if any(override.startswith("test_freq=") for override in overrides):  # takes the place of the preset's own rhythm
+        changed["train"]["stopping"].pop("evaluations_per_epoch")
     for override in overrides:
         _apply(changed["train"], override)
     return Preset.from_dict(changed, source=f"{source} with --set {' '.join(overrides)}")

@@ -13,7 +13,7 @@ from dlrm_core.schema.base import Strict
 
 ROOMS = ("data_prep", "dlrm_core", "notebooks", "reports")
 PACKAGES = (
-    *("torch", "numpy", "polars", "narwhals", "pandas", "pyarrow", "scikit-learn", "scipy"),
+    *("torch", "numpy", "numba", "polars", "narwhals", "pandas", "pyarrow", "scikit-learn", "scipy"),
     *("pydantic", "safetensors", "papermill", "jupyterlab", "nbconvert", "matplotlib"),
 )
 

@@ -127,9 +127,10 @@ def recording(
     Raises
     ------
     KitError
-        If the folder cannot be written; whatever the block raises passes through.
+        If the folder cannot be written or holds the record of another command; whatever the block raises passes through.
     """
     make_output_folder(folder)
+    _keep_other_records(folder, command)
     record = RunRecord(
         command=command,
         name=name,
@@ -148,6 +149,18 @@ def recording(
         raise
     total = round(time.perf_counter() - start, 3)
     recorder.update(status="finished", timings_s=recorder.record.timings_s | {"total": total})
+
+
+def _keep_other_records(folder: Path, command: Command) -> None:
+    """Refuse a folder in which another command left what its `run.json` describes; one that is damaged describes nothing."""
+    try:
+        there = read_record(folder).command if (folder / FILE).is_file() else command
+    except KitError:
+        return
+    if there != command:
+        raise KitError(
+            f"{folder}: holds the record of `{there}`, `{command}` would replace it; name another --out, or remove the folder"
+        )
 
 
 def _reason(error: BaseException) -> str:

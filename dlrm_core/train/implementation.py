@@ -1,12 +1,15 @@
 """Which implementation a run computes with: what was asked for, what the machine offers, and why."""
 
+import os
 from dataclasses import dataclass
 
 import torch
 
 from dlrm_core.ops import cpu
 from dlrm_core.ops.gemm import bf16_gain, fastest_route
-from dlrm_core.schema.config import TrainConfig
+from dlrm_core.ops.interaction import MOST_DIM, MOST_FEATURES
+from dlrm_core.schema.config import ModelConfig, TrainConfig
+from dlrm_core.schema.dataset import DatasetSpec
 from dlrm_core.schema.errors import KitError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -61,6 +64,8 @@ def choose(config: TrainConfig) -> Implementation:
             f"model.embedding_type is joint_fused, but {hindrance}; auto, which picks what runs, or joint is needed"
         )
     fused = hindrance is None
+    if fused:
+        _compile()
     dtype, why = _dtype(config)
     route = fastest_route()[0] if fused and dtype == torch.float32 else "linear"  # it is float32 products that differ
     embedding_type = model.embedding_type
@@ -75,7 +80,39 @@ def choose(config: TrainConfig) -> Implementation:
     }
     if fused and dtype == torch.float32:
         choices["float32 products"] = _route_words()
+    choices["threads"] = str(torch.get_num_threads())
     return Implementation(dtype, embedding_type, fused, route, choices)
+
+
+def _compile() -> None:
+    """Load the compiled kernels, which numba may be unable to keep."""
+    try:
+        cpu.kernels()
+    except ImportError as error:
+        raise KitError(f"{error}; or set deterministic=true, which needs no compiled kernels") from None
+
+
+def check_model(config: ModelConfig, spec: DatasetSpec) -> None:
+    """Make sure that the model of a data set is within the limits of the interaction and of this machine's memory.
+
+    Raises
+    ------
+    KitError
+        If it is not, with what to change.
+    """
+    vectors, dim = len(spec.categorical) + 1, config.embedding_dim
+    if config.interaction != "cat" and (vectors > MOST_FEATURES or dim > MOST_DIM):
+        raise KitError(
+            f"the dot interaction of {vectors} vectors (bottom MLP and {vectors - 1} tables) of {dim} was asked for; at most "
+            f"{MOST_FEATURES} vectors of at most {MOST_DIM} are needed, or model.interaction=cat"
+        )
+    rows = sum(min(rows, config.max_table_size or rows) for rows in spec.cardinalities.values())
+    needed, there = 4 * rows * dim, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise KitError(
+            f"the tables need {needed / 1e9:.1f} GB, this machine has {there / 1e9:.1f} GB of memory; lower "
+            "model.embedding_dim, set model.max_table_size with hash_indices, or prepare with a higher --frequency-limit"
+        )
 
 
 def _hindrance(config: TrainConfig) -> str | None:

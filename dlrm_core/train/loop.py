@@ -180,7 +180,7 @@ class Fit:
     def _evaluation_steps(self, rows: int, max_steps: int) -> set[int]:
         """The last step, and those that `test_freq` or `evaluations_per_epoch` names from `test_after` on."""
         per_epoch = math.ceil(rows / self._config.batch_size)
-        every = self._config.test_freq or per_epoch / self._config.stopping.evaluations_per_epoch
+        every = self._config.test_freq or max(1.0, per_epoch / self._config.stopping.evaluations_per_epoch)
         number = math.ceil(max_steps / every)
         marks = {min(max_steps, max(1, round(every * i))) for i in range(1, number + 1)}
         return {mark for mark in marks if mark / per_epoch >= self._config.test_after} | {max_steps}
@@ -191,7 +191,7 @@ class Fit:
         loss = float(torch.stack(self._window).mean())
         step, now = self._step.step, time.perf_counter()
         if not math.isfinite(loss):
-            raise KitError(f"the training loss is {loss} at step {step}; {DIVERGED}")
+            raise KitError(f"the training loss is {loss} at step {step}; {self._diverged()}")
         self._samples_per_s = self._window_rows / (now - self._window_start)
         self.history.loss.append((step, loss))
         self.history.learning_rate.append((step, self._step.learning_rate(self._config.mlps.lr)))
@@ -246,7 +246,17 @@ class Fit:
     def _check_weights(self) -> None:
         """The loss of a step is that before its update, so that nothing else sees the last one."""
         if not all(bool(torch.isfinite(tensor).all()) for tensor in self.model.state_dict().values()):
-            raise KitError(f"a weight is not finite after step {self._step.step}; {DIVERGED}")
+            raise KitError(f"a weight is not finite after step {self._step.step}; {self._diverged()}")
+        if self.skipped_steps == self._step.step:
+            raise KitError(
+                f"a gradient overflowed in fp16 in each of the {self._step.step} steps, so that none was taken; lower "
+                f"loss_scale.value, {self._config.loss_scale.value:g} here"
+            )
+
+    def _diverged(self) -> str:
+        if self._step.loss_scale is not None and self._config.loss_scale.kind == "static":
+            return f"{DIVERGED}, or lower loss_scale.value, {self._config.loss_scale.value:g} here: fp16 overflows above 65504"
+        return DIVERGED
 
 
 def _mean_and_deviation(part: Part, batch_size: int) -> tuple[Tensor, Tensor]:

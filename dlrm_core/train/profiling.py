@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from dlrm_core.schema.errors import KitError
 from dlrm_core.schema.files import write_atomic
 from dlrm_core.schema.record import Metric
 
@@ -57,6 +58,10 @@ class StepProfiler:
         """Write the trace, for chrome://tracing or Perfetto, and the table."""
         self.stop()
         steps = min(self.steps, self._done - WARMUP)
+        if steps < 1:
+            raise KitError(
+                f"the run stopped after {self._done} steps, profiling begins after {WARMUP}; stop it later, or leave --profile out"
+            )
         (folder / TRACE).parent.mkdir(parents=True, exist_ok=True)
         self._profile.export_chrome_trace(str(folder / TRACE))
         events = self._profile.key_averages()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlrm_core.data import TrainingParts, keep_off_dataset, open_training_parts
+from dlrm_core.metrics import count_classes
 from dlrm_core.model.dlrm import Dlrm
 from dlrm_core.schema.config import SyntheticConfig, TrainConfig
 from dlrm_core.schema.dataset import SPLITS
@@ -15,10 +16,13 @@ from dlrm_core.schema.record import Metric, Recorder, RunRecord, Series, recordi
 from dlrm_core.synthetic import synthetic_parts
 from dlrm_core.train.checkpoint import DESCRIPTION, MLPS, TABLES, build_model, save_model
 from dlrm_core.train.evaluate import measure, predict, predictions_file
-from dlrm_core.train.implementation import Implementation, choose
+from dlrm_core.train.implementation import Implementation, check_model, choose
 from dlrm_core.train.loop import Fit, History, Listener, TrainEvent
-from dlrm_core.train.profiling import WARMUP, StepProfiler
+from dlrm_core.train.profiling import TABLE as PROFILE_TABLE
+from dlrm_core.train.profiling import TRACE, WARMUP, StepProfiler
 from dlrm_core.train.shards import Shards
+
+PROFILE = (TRACE, PROFILE_TABLE)
 
 
 def unheard(event: TrainEvent) -> None:
@@ -60,9 +64,11 @@ def train(
     parts = source.parts(config.max_rows)
     _check_rows(source.name, parts, config)
     keep_off_dataset(out)
+    check_model(config.model, parts.fit.spec)
     implementation = choose(config)
     preset = Path(preset).name  # a preset may be a file; whose folder it lies in is nobody's business
     words = ["--preset", preset, *(word for override in overrides for word in ("--set", override))]
+    words += ["--profile", str(profile_steps)] if profile_steps else []
     with recording(
         out,
         "train",
@@ -88,20 +94,20 @@ def _check_rows(data: str, parts: TrainingParts, config: TrainConfig) -> None:
         raise KitError(f"{data}: its training part has no rows; prepare the data set with files for it")
     if config.auc_threshold is not None and not len(parts.stop):
         raise KitError(
-            f"{data}: has no validation part and too few training rows to hold any back, auc_threshold "
-            f"{config.auc_threshold} needs rows to look at; prepare the data set with --validation or leave it out"
+            f"{data}: has no validation part and holds no training rows back, auc_threshold {config.auc_threshold} needs rows "
+            "to look at; prepare the data set with --validation or leave it out"
         )
     if config.stopping.rule != "last" and not len(parts.stop):
         raise KitError(
-            f"{data}: has no validation part and too few training rows to hold any back, stopping.rule "
-            f"{config.stopping.rule} needs rows to look at; prepare the data set with --validation or with at least 10 "
-            "training rows, or choose stopping.rule=last"
+            f"{data}: has no validation part and holds no training rows back, stopping.rule {config.stopping.rule} needs rows "
+            "to look at; prepare the data set with --validation or with at least 10 training rows, or choose "
+            "stopping.rule=last"
         )
 
 
 def _clear(out: Path) -> None:
     """Remove what an earlier training and its evaluations left, so that the record never stands beside another model."""
-    for name in (MLPS, TABLES, DESCRIPTION, *(predictions_file(split) for split in SPLITS)):
+    for name in (MLPS, TABLES, DESCRIPTION, *PROFILE, *(predictions_file(split) for split in SPLITS)):
         (out / name).unlink(missing_ok=True)
 
 
@@ -124,6 +130,8 @@ class _Training:
             raise KitError(
                 f"{profiler.steps} steps are to be profiled after {WARMUP} and the run has {steps}; profile fewer or train longer"
             )
+        if len(parts.stop):
+            count_classes(parts.stop.labels())  # else the first evaluation would fail, after some of the training
         model = self._model()
         fit = Fit(model, config, self.shards, self.listener, "train", profiler)
         with self.recorder.timed("train"):
@@ -212,7 +220,7 @@ def _speed(fit: Fit, config: TrainConfig, recorder: Recorder) -> tuple[Metric, .
     found.append(Metric(name="loader_wait", value=speed.waited_s, unit="s", split="train", selection=waited))
     share = "of the wall time of training"
     found.append(
-        Metric(name="loader_wait_share", value=speed.waited_s / seconds, unit="1", split="train", selection=share)
+        Metric(name="loader_wait_share", value=speed.waited_s / seconds, unit="s/s", split="train", selection=share)
     )
     if fit.skipped_steps is not None:
         words = f"gradients overflowed at loss_scale.kind {config.loss_scale.kind}"

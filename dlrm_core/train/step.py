@@ -114,7 +114,8 @@ class WeightAverage:
     def update(self, step: int) -> None:
         """Take in the weights after optimisation step `step`."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self._average, [tensor.detach() for tensor in self._live], 1 - decay)
+        for average, live in zip(self._average, self._live, strict=True):
+            average.lerp_(live, 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:

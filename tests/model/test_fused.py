@@ -149,3 +149,9 @@ def test_standardized_numericals():
     plain = by_autograd(model, *data)
     for ours, theirs in zip(joined(found), joined(plain), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_rows_have_no_logits(dtype):
+    fused = FusedDlrm(build(), dtype, ROUTES[0])
+    assert fused.logits(torch.zeros(0, SHAPE["num_numerical"]), torch.zeros(0, 3, dtype=torch.int64)).shape == (0,)

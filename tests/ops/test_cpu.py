@@ -145,3 +145,18 @@ def test_without_numba_the_error_names_the_install_command(monkeypatch):
     with pytest.raises(ImportError, match="pip install numba"):
         cpu.kernels()
     cpu.kernels.cache_clear()
+
+
+def test_pairs_that_do_not_fit_are_refused_before_anything_is_written():
+    """The kernels look at no bound: what they would write beyond the end is somebody else's."""
+    gram, z = torch.zeros(2, 4, 4), torch.zeros(2, 3 + 6)
+    with pytest.raises(ValueError, match="a batch of 2"):
+        cpu.pack_pairs(torch.zeros(3, 3), gram, z)
+    with pytest.raises(ValueError, match=r"shape \(B, 9 or more\)"):
+        cpu.pack_pairs(torch.zeros(2, 3), gram, z[:, :8].contiguous())
+    with pytest.raises(ValueError, match=r"shape \(B, F, F\)"):
+        cpu.pack_pairs(torch.zeros(2, 3), torch.zeros(2, 4, 5), z)
+    with pytest.raises(ValueError, match=r"shape \(B, 10 or more\)"):
+        cpu.unpack_pairs(z, gram, 4)
+    with pytest.raises(ValueError, match="a batch of 2"):
+        cpu.unpack_pairs(torch.zeros(1, 9), gram, 3)

@@ -1,6 +1,7 @@
 """Dot interaction: the layout by hand, and a slow twin that any implementation is held against."""
 
 import math
+import re
 from collections.abc import Callable
 
 import pytest
@@ -248,3 +249,29 @@ def test_op_takes_strides_and_leaves_its_input():
 def test_beyond_the_limits_both_refuse(function, shape):
     with pytest.raises(ValueError, match="F of 1 to 40 and D of 1 to 256"):
         function(torch.zeros(shape), "multiple_of_8")
+
+
+@pytest.mark.parametrize("shape", [(2, 41, 4), (2, 3, 257)])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_limits_hold_on_shapes_alone_too(shape, device):
+    with pytest.raises(ValueError, match="is needed"):
+        dot_interaction_op(torch.empty(shape, device=device), "multiple_of_8")
+
+
+@pytest.mark.parametrize(
+    ("gradient", "words"),
+    [
+        (torch.zeros(3, 8), "(2, 7 or more) is needed"),
+        (torch.zeros(2, 6), "(2, 7 or more) is needed"),
+        (torch.zeros(2), "(2, 7 or more) is needed"),
+        (torch.zeros(2, 8, dtype=torch.float64), "torch.float32 is needed"),
+    ],
+)
+def test_a_gradient_that_does_not_fit_is_refused(gradient, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        torch.ops.dlrm.dot_interaction_backward(gradient, torch.zeros(2, 3, 4))
+
+
+def test_whole_numbers_are_refused():
+    with pytest.raises(ValueError, match="a floating-point tensor is needed"):
+        dot_interaction_op(torch.zeros(2, 3, 4, dtype=torch.int8), "multiple_of_8")

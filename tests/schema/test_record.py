@@ -168,3 +168,22 @@ def test_record_names_neither_host_nor_user(tmp_path, monkeypatch):
     assert f'"{socket.gethostname()}"' not in text
     for place in (tmp_path, Path.cwd(), Path.home()):
         assert f"{place}/" not in text
+
+
+def test_the_record_of_another_command_is_not_replaced(tmp_path):
+    with recording(tmp_path, "train", name="a run", repeat="dlrm train", config={}):
+        pass
+    before = (tmp_path / "run.json").read_bytes()
+    with (
+        pytest.raises(KitError, match="holds the record of `train`, `bench` would replace it"),
+        recording(tmp_path, "bench", name="a benchmark", repeat="dlrm bench", config={}),
+    ):
+        pass
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_a_damaged_record_is_replaced(tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with recording(tmp_path, "bench", name="a benchmark", repeat="dlrm bench", config={}):
+        pass
+    assert read_record(tmp_path).status == "finished"

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from dlrm_core.data import open_part
 from dlrm_core.schema.errors import KitError
 from dlrm_core.train import implementation
-from dlrm_core.train.implementation import choose
+from dlrm_core.train.implementation import check_model, choose
 from tests.train.builders import tiny_config
 
 
@@ -63,3 +64,14 @@ def test_without_numba(monkeypatch):
     assert "numba is not installed (pip install numba)" in chosen.choices["step"]
     with pytest.raises(KitError, match="numba is not installed"):
         pick(monkeypatch, deterministic=False, model={"embedding_type": "joint_fused"})
+
+
+def test_tables_larger_than_the_memory_are_refused(data):
+    spec = open_part(data, "train").spec
+    first = spec.categorical[0].model_copy(update={"cardinality": 2**31 - 1, "dtype": "int32"})
+    huge = tuple(first.model_copy(update={"name": f"X{number}"}) for number in range(1000))
+    with pytest.raises(KitError, match=r"the tables need [\d.]+ GB, this machine has"):
+        check_model(
+            tiny_config().model.model_copy(update={"interaction": "cat"}), spec.model_copy(update={"categorical": huge})
+        )
+    check_model(tiny_config().model, spec)

@@ -1,14 +1,19 @@
 """The options of a training that June 2020 has too, the precisions, and the profile."""
 
 import json
+import re
 
 import pytest
 import torch
 from safetensors.numpy import load_file
 
 from dlrm_core.data import open_training_parts
+from dlrm_core.ops import cpu
+from dlrm_core.schema.config import SyntheticConfig, load_preset
 from dlrm_core.schema.errors import KitError
+from dlrm_core.schema.record import read_record
 from dlrm_core.train.checkpoint import MLPS, TABLES
+from dlrm_core.train.implementation import choose
 from dlrm_core.train.scoring import evaluate
 from tests.train.builders import tiny_config, trained, write_dataset
 
@@ -135,10 +140,82 @@ def test_a_refit_keeps_to_max_steps(data, tmp_path):
     assert int(words[6]) <= 8
 
 
-@pytest.mark.parametrize(("kind", "value", "skipped"), [("dynamic", 2.0**40, True), ("static", 1024.0, False)])
+@pytest.mark.parametrize(("kind", "value", "skipped"), [("dynamic", 2.0**27, True), ("static", 1024.0, False)])
 def test_steps_that_overflowed_are_recorded(data, tmp_path, kind, value, skipped):
     config = tiny_config(precision="fp16", epochs=2, loss_scale={"kind": kind, "value": value})
     found = trained(data, tmp_path / "RUN", config).metric("skipped_steps", "train")
     assert (found.value > 0) == skipped
     assert found.unit == "steps"
     assert trained(data, tmp_path / "REF", tiny_config()).metric("skipped_steps", "train") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "needed"), [("static", "lower loss_scale.value, 1e+30"), ("dynamic", "none was taken")]
+)
+def test_a_loss_scale_that_lets_nothing_through_is_named(data, tmp_path, kind, needed):
+    config = tiny_config(precision="fp16", loss_scale={"kind": kind, "value": 1e30})
+    with pytest.raises(KitError, match=re.escape(needed)):
+        trained(data, tmp_path / "RUN", config)
+    assert "loss_scale.value" in read_record(tmp_path / "RUN").reason
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "changes", "words"),
+    [
+        ({"cardinalities": (10,) * 45}, {}, "46 vectors (bottom MLP and 45 tables) of 6 was asked for; at most 40"),
+        ({"cardinalities": (10,)}, {"model": {"embedding_dim": 257, "bottom_mlp_sizes": [257]}}, "at most 256"),
+    ],
+)
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_model_beyond_the_limits_is_refused_before_anything_starts(
+    tmp_path, synthetic, changes, words, deterministic
+):
+    model = tiny_config().model.model_dump() | changes.get("model", {})
+    rows = SyntheticConfig(rows=100, test_rows=10, **synthetic)
+    with pytest.raises(KitError, match=re.escape(words)):
+        trained(rows, tmp_path / "RUN", tiny_config(model=model, deterministic=deterministic))
+    assert not (tmp_path / "RUN").exists()
+
+
+def test_45_tables_train_without_the_dot(tmp_path):
+    rows = SyntheticConfig(rows=200, test_rows=50, click_rate=0.5, cardinalities=(10,) * 45)
+    model = tiny_config().model.model_dump() | {"interaction": "cat"}
+    assert trained(rows, tmp_path / "RUN", tiny_config(model=model)).status == "finished"
+
+
+def test_test_freq_takes_the_place_of_a_preset_s_rhythm():
+    preset = load_preset("tiny", ["test_freq=10"])
+    assert (preset.train.test_freq, preset.train.stopping.evaluations_per_epoch) == (10, 1)
+    with pytest.raises(KitError, match="choose one"):
+        load_preset("tiny", ["test_freq=10", "stopping.evaluations_per_epoch=2"])
+
+
+def test_one_class_to_look_at_fails_before_the_first_step(tmp_path):
+    heard = []
+    rows = SyntheticConfig(rows=500, test_rows=3, click_rate=1e-6)
+    with pytest.raises(KitError, match="all 3 labels are 0"):
+        trained(rows, tmp_path / "RUN", tiny_config(print_freq=1), listener=heard.append)
+    assert heard == []
+
+
+def test_the_command_of_a_profiled_run_says_so_and_the_next_run_clears_it(data, tmp_path):
+    record = trained(data, tmp_path / "RUN", tiny_config(epochs=4), profile_steps=2)
+    assert record.repeat.endswith("--profile 2")
+    assert (tmp_path / "RUN" / "profile" / "trace.json").is_file()
+    assert "--profile" not in trained(data, tmp_path / "RUN").repeat
+    assert not (tmp_path / "RUN" / "profile" / "trace.json").exists()
+
+
+def test_a_run_that_stops_before_its_profile_says_so(data, tmp_path):
+    config = tiny_config(epochs=4, auc_threshold=0.01, test_freq=1)
+    with pytest.raises(KitError, match="stopped after 1 steps, profiling begins after 5"):
+        trained(data, tmp_path / "RUN", config, profile_steps=2)
+
+
+def test_where_numba_can_keep_nothing_the_message_says_what_to_set(monkeypatch):
+    def fail():
+        raise ImportError("numba: cannot cache; name a folder that can be written: export NUMBA_CACHE_DIR=...")
+
+    monkeypatch.setattr(cpu, "kernels", fail)
+    with pytest.raises(KitError, match=r"NUMBA_CACHE_DIR=\.\.\.; or set deterministic=true"):
+        choose(tiny_config(deterministic=False))
