@@ -1,7 +1,9 @@
 """Run the notebooks in order with papermill, skip what is done, and go on where a run failed: `make reproduce`."""
 
 import argparse
+import json
 import os
+import shlex
 import sys
 import tempfile
 import threading
@@ -20,9 +22,12 @@ from dlrm_core.schema.lock import only_process
 from dlrm_core.schema.stages import Marker, fingerprint
 from notebooks.parameters import SCHEMAS, home, shown, validate
 from reports.html.document import Link, document
-from reports.html.markup import Html
+from reports.html.markup import Html, join
+from reports.pages.provenance import foot
+from reports.read.collect import gather
 
 SECONDS_BETWEEN_LINES = 3.0
+PLACES = ("runs", "html", "data")  # parameters that say where on this machine something lies
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,16 @@ def render(notebook: Path, report: Path) -> Path:
     page.parent.mkdir(parents=True, exist_ok=True)
     style = (Path(__file__).parent / "page.css").read_text()
     links = [Link(report.name, "Report"), Link(page.name, notebook.stem)]
-    write_atomic(page, document(notebook.stem, Html(body), pages=links, here=page.name, more_style=style))
+    whole = join([Html(body), foot(gather(notebook.parents[1]), _repeat(notebook))])
+    write_atomic(page, document(notebook.stem, whole, pages=links, here=page.name, more_style=style))
     return page
+
+
+def _repeat(notebook: Path) -> str:
+    """The papermill command of an executed notebook, with the parameters that it was given, folders aside."""
+    given = json.loads(notebook.read_text(encoding="utf-8"))["metadata"].get("papermill", {}).get("parameters", {})
+    words = [f"-p {name} {shlex.quote(str(value))}" for name, value in given.items() if name not in PLACES and value]
+    return " ".join([f"papermill notebooks/{notebook.name} out.ipynb", *words])
 
 
 def _key(notebook: str, source: Path, parameters: dict[str, Any], folder: Path) -> str:

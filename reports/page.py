@@ -92,7 +92,7 @@ def _beside(collection: Collection, groups: Sequence[Group], measured: Sequence[
     sweeps = [entry for entry in measured if entry.record.command == "sweep"]
     models = [model_card(each, variant, collection) for each in groups for variant in each.variants]
     return {
-        "published.html": published_page(groups, benches),
+        "published.html": published_page(groups, benches, sweeps),
         "stability.html": stability_page(sweeps, groups),
         "throughput.html": throughput_page(benches),
         "errata.html": join([tag("h1", "Errata"), errata_section()]),

@@ -17,6 +17,7 @@ class Tally:
     def __init__(self, modes: Sequence[str]) -> None:
         self._reference = modes[0]
         self._scores: dict[str, dict[str, dict[int, float]]] = {name: {mode: {} for mode in modes} for name in SCORES}
+        self._seconds: dict[str, list[float]] = {mode: [] for mode in modes}
         self._choices: dict[str, str] = {}
         self._failures: dict[str, str] = {}
 
@@ -26,6 +27,7 @@ class Tally:
             metric = record.metric(name, "test")
             assert metric is not None, "the run has been evaluated"
             self._scores[name][mode][seed] = metric.value
+        self._seconds[mode].append(record.timings_s["total"])
         self._choices |= {f"{mode}: {key}": word for key, word in record.choices.items()}
 
     def add_failure(self, mode: str, seed: int, reason: str) -> None:
@@ -36,7 +38,11 @@ class Tally:
         """Metrics, series and choices of the record, `to_do` being the names of the runs that are still to come."""
         missing = {"still to do": ", ".join(to_do)} if to_do else {}
         return {
-            "metrics": self._counts(to_do) + tuple(metric for name in SCORES for metric in self._metrics(name)),
+            "metrics": (
+                *self._counts(to_do),
+                *(metric for name in SCORES for metric in self._metrics(name)),
+                *self._times(),
+            ),
             "series": self._series(),
             "choices": self._choices | self._failures | missing,
         }
@@ -46,6 +52,18 @@ class Tally:
         words = f"of {done + failed + len(to_do)} runs"
         counts = {"finished runs": done, "failed runs": failed}
         return tuple(Metric(name=n, value=v, unit="runs", split="test", selection=words) for n, v in counts.items())
+
+    def _times(self) -> list[Metric]:
+        """Seconds that a training took, its looks at held-back rows included."""
+        found = []
+        for mode, seconds in self._seconds.items():
+            if seconds:
+                words = f"median of {_seeds(seconds)}, {min(seconds):.1f} to {max(seconds):.1f}"
+                value = statistics.median(seconds)
+                found.append(
+                    Metric(name=f"time_to_train, {mode}", value=value, unit="s", split="train", selection=words)
+                )
+        return found
 
     def _metrics(self, name: str) -> list[Metric]:
         found, unit = [], SCORES[name][0]

@@ -74,10 +74,21 @@ def foot(collection: Collection, repeat: str) -> Html:
         ("sources", join((code(d[:12]) for d in sorted({e.source_digest for e in environments})), ", ")),
         ("data sets", join((code(digest[:12]) for digest in digests), ", ") or "none"),
         ("seeds", ", ".join(map(str, seeds)) or "none"),
-        ("hardware", "; ".join(machines)),
+        ("hardware", "; ".join(machines) or "none recorded yet"),
+        (
+            "Python",
+            ", ".join(sorted({f"{e.python}, {_main_packages(e)}" for e in environments})) or "none recorded yet",
+        ),
         ("repeat this", code(repeat)),
     ]
     return tag("footer", facts(rows, "Where this page comes from"))
+
+
+def _main_packages(environment: Environment) -> str:
+    """The packages that figures depend on most; the others stand on the report's first page."""
+    return ", ".join(
+        f"{name} {environment.packages[name]}" for name in ("torch", "numpy") if name in environment.packages
+    )
 
 
 def _fault(entry: Entry, collection: Collection) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from dlrm_core.schema.published import PublishedTable
 from reports.html.markup import Html, code, details, join, section, table, tag
+from reports.pages.own_tables import own_tables
 from reports.published import read_tables
 from reports.read.collect import Entry
 from reports.read.grouping import Group
@@ -24,8 +25,8 @@ MEANING = (
 )
 
 
-def published_page(groups: Sequence[Group], benches: Sequence[Entry]) -> Html:
-    """Title, how verdicts are given and how many there are of each, then the tables by document."""
+def published_page(groups: Sequence[Group], benches: Sequence[Entry], sweeps: Sequence[Entry]) -> Html:
+    """Title, how verdicts are given and how many there are of each, ours in the same form, then the tables by document."""
     judged = {each.id: [judge(figure, groups, benches) for figure in each.figures] for each in read_tables()}
     everything = [judgement for judgements in judged.values() for judgement in judgements]
     parts = []
@@ -37,7 +38,9 @@ def published_page(groups: Sequence[Group], benches: Sequence[Entry]) -> Html:
             "p", join([f"{first.source}, commit ", code(first.commit), ": ", code(first.url)], ""), class_="note"
         )
         parts.append(section(2, title, origin, *tables))
-    return join([tag("h1", "The published tables, ours beside them"), _summary(everything), *parts])
+    return join(
+        [tag("h1", "The published tables, ours beside them"), _summary(everything), own_tables(sweeps, benches), *parts]
+    )
 
 
 def summary_sentence(groups: Sequence[Group], benches: Sequence[Entry]) -> str:

@@ -72,14 +72,20 @@ def collect(runs: Path) -> Collection:
         raise KitError(
             f"{runs}: no such folder; name with --runs the folder that `make reproduce` or `dlrm train` filled"
         )
-    found = Collection(runs)
-    for path in _files(runs, found):
-        _read(path, found)
+    found = gather(runs)
     if not any(entry.record.command in MODEL_COMMANDS for entry in found.entries):
         damaged = "".join(f"; {problem.where}: {problem.what}" for problem in found.problems[:3])
         raise KitError(
             f"{runs}: holds no record of a model{damaged}; run `make reproduce`, or `dlrm train` and `dlrm evaluate`, first"
         )
+    return found
+
+
+def gather(runs: Path) -> Collection:
+    """The same of any folder, whatever it holds."""
+    found = Collection(runs)
+    for path in _files(runs, found):
+        _read(path, found)
     return found
 
 
@@ -92,9 +98,7 @@ def committed() -> list[Entry]:
         If one of them cannot be read.
     """
     folder = Path(__file__).parents[1] / "records"
-    found = Collection(folder)
-    for path in _files(folder, found) if folder.is_dir() else ():
-        _read(path, found)
+    found = gather(folder) if folder.is_dir() else Collection(folder)
     if found.problems:
         raise KitError(f"reports/records/{found.problems[0].where}: {found.problems[0].what}; take the sources anew")
     return [Entry(f"reports/records/{entry.folder}", entry.path, entry.record) for entry in found.entries]

@@ -14,7 +14,14 @@ def scored(auc: float, log_loss: float = 0.5) -> RunRecord:
     metrics = tuple(Metric(name=n, value=v, unit="1", split="test", selection="last step") for n, v in values)
     environment = describe_environment()
     return RunRecord(
-        command="train", name="x", status="finished", repeat="dlrm", config={}, environment=environment, metrics=metrics
+        command="train",
+        name="x",
+        status="finished",
+        repeat="dlrm",
+        config={},
+        environment=environment,
+        metrics=metrics,
+        timings_s={"total": 100 * auc},
     )
 
 
@@ -39,6 +46,13 @@ def test_a_mode_outside_the_band_is_called_so():
     assert found["auc, fp16 away"].value == pytest.approx(-10)
     assert found["auc, fp16 away"].selection.startswith("OUTSIDE")
     assert found["auc, fp16"].selection == "mean of 3 seeds, 0.600000 to 0.620000, standard deviation 0.010000"
+
+
+def test_the_time_to_train_is_a_median():
+    found = metrics(fp32=[0.70, 0.71, 0.90], bf16=[None, None, 0.5])
+    assert found["time_to_train, fp32"].value == pytest.approx(71.0)
+    assert found["time_to_train, fp32"].selection == "median of 3 seeds, 70.0 to 90.0"
+    assert found["time_to_train, bf16"].selection == "median of 1 seed, 50.0 to 50.0"
 
 
 def test_a_failed_run_is_left_out_of_the_pairs_not_taken_for_a_score():
