@@ -68,11 +68,30 @@ def check_floating(x_BFD: Tensor) -> None:
         raise ValueError(f"x_BFD is {x_BFD.dtype}; a floating-point tensor is needed")
 
 
+def check_gradient(gradient_BK: Tensor, x_BFD: Tensor) -> None:
+    """Make sure that both are within the limits and fit together.
+
+    Raises
+    ------
+    ValueError
+        If they do not.
+    """
+    check_shape(tuple(x_BFD.shape))
+    check_floating(x_BFD)
+    batch, num_features, dim = x_BFD.shape
+    least = dim + num_features * (num_features - 1) // 2
+    if gradient_BK.ndim != 2 or gradient_BK.shape[0] != batch or gradient_BK.shape[1] < least:
+        raise ValueError(f"gradient_BK has shape {tuple(gradient_BK.shape)}; ({batch}, {least} or more) is needed")
+    if gradient_BK.dtype != x_BFD.dtype:
+        raise ValueError(f"gradient_BK is {gradient_BK.dtype}; {x_BFD.dtype} is needed, as x_BFD is")
+
+
 @torch.library.custom_op("dlrm::dot_interaction", mutates_args=(), device_types="cpu")
 def dot_interaction_op(x_BFD: Tensor, pad: str) -> Tensor:
-    """:func:`dot_interaction` as one differentiable op, ``torch.ops.dlrm.dot_interaction``; on CPU it needs numba.
+    """:func:`dot_interaction` as one differentiable op, ``torch.ops.dlrm.dot_interaction``.
 
-    Same arguments, result and errors; ImportError without numba.
+    Same arguments, result and errors; ImportError without numba on a CPU, and without cuda.core on a CUDA device, where the
+    numbers are float16, bfloat16 or float32.
     """
     check_shape(tuple(x_BFD.shape))
     check_floating(x_BFD)
@@ -89,20 +108,31 @@ def dot_interaction_backward_op(gradient_BK: Tensor, x_BFD: Tensor) -> Tensor:
 
     G is symmetric with a zero diagonal and G[i, j] the gradient of pair (i, j); that of the padding is dropped.
     """
-    check_shape(tuple(x_BFD.shape))
-    check_floating(x_BFD)
+    check_gradient(gradient_BK, x_BFD)
     x_BFD = x_BFD.contiguous()
     batch, num_features, dim = x_BFD.shape
-    least = dim + num_features * (num_features - 1) // 2
-    if gradient_BK.ndim != 2 or gradient_BK.shape[0] != batch or gradient_BK.shape[1] < least:
-        raise ValueError(f"gradient_BK has shape {tuple(gradient_BK.shape)}; ({batch}, {least} or more) is needed")
-    if gradient_BK.dtype != x_BFD.dtype:
-        raise ValueError(f"gradient_BK is {gradient_BK.dtype}; {x_BFD.dtype} is needed, as x_BFD is")
     gram_BFF = x_BFD.new_empty(batch, num_features, num_features)
     unpack_pairs(gradient_BK.contiguous(), gram_BFF, dim)
     result_BFD = torch.bmm(gram_BFF, x_BFD)
     result_BFD[:, 0] += gradient_BK[:, :dim]
     return result_BFD
+
+
+@dot_interaction_op.register_kernel("cuda")
+def _on_cuda(x_BFD: Tensor, pad: str) -> Tensor:
+    check_shape(tuple(x_BFD.shape))
+    check_floating(x_BFD)
+    from dlrm_core.ops.cuda import interaction as kernel  # what compiles it is installed where it is used
+
+    return kernel.forward(x_BFD, pad)
+
+
+@dot_interaction_backward_op.register_kernel("cuda")
+def _backward_on_cuda(gradient_BK: Tensor, x_BFD: Tensor) -> Tensor:
+    check_gradient(gradient_BK, x_BFD)
+    from dlrm_core.ops.cuda import interaction as kernel
+
+    return kernel.backward(gradient_BK, x_BFD)
 
 
 @dot_interaction_op.register_fake
