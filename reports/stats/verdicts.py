@@ -11,10 +11,11 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from scipy.stats import t
 
+from dlrm_core.schema.config import load_preset
 from dlrm_core.schema.dataset import DatasetSpec
 from dlrm_core.schema.published import PublishedFigure
 from dlrm_core.schema.record import RunRecord
@@ -27,8 +28,12 @@ Verdict = Literal["REPRODUCED", "WITHIN NOISE", "NOT REPRODUCED", "NOT COMPARABL
 VERDICTS: tuple[Verdict, ...] = ("REPRODUCED", "WITHIN NOISE", "NOT REPRODUCED", "NOT COMPARABLE")
 
 TRAINING_ROWS = 4_195_197_692  # days 0 to 22 of the Criteo 1TB click logs, from the published number of steps
+TEST_ROWS = 89_137_318  # the first half of day 23
 FREQUENCY_LIMIT = {"small": 15, "large": 3, "xlarge": 2}
 SMALL_ROWS = 32_709_138  # sum of the cardinalities in HEAD's tests/feature_specs/criteo_f15.yaml
+PRESETS = {32768: "criteo_1tb_small", 65536: "criteo_1tb_large"}  # published settings, by global batch
+SIZES = ("model.embedding_dim", "model.bottom_mlp_sizes", "model.top_mlp_sizes", "model.max_table_size")
+SETTINGS = ("mlps", "tables", "schedule", "epochs", "max_steps", "max_rows", "model.dropout", "average_decay")
 SCORES = ("auc", "auc_mean")
 SPEEDS = {"throughput": 1, "time_to_train": -1, "latency_mean": -1, "latency_p50": -1}  # 1: more is better
 RELATIVE = 0.06
@@ -208,13 +213,19 @@ def _differences(figure: PublishedFigure, record: RunRecord, spec: DatasetSpec |
     """In what a run differs from the one that a published number is of; nothing if it may be compared."""
     size = figure.model_size or "small"
     if not is_published_data(spec, size):
-        rows = "unknown" if spec is None else f"{spec.splits['train'].rows:,}"
-        yield f"other data and scale: {rows} rows to train on, not the {TRAINING_ROWS:,} of Criteo 1TB ({size})"
+        own = (
+            "unknown"
+            if spec is None
+            else f"{spec.splits['train'].rows:,} rows to train on, {spec.splits['test'].rows:,} to test on"
+        )
+        yield f"other data and scale: {own}, not the {TRAINING_ROWS:,} and {TEST_ROWS:,} of Criteo 1TB ({size})"
     train = record.config.get("train")
     train = train if isinstance(train, dict) else {}
     batch, published_batch = train.get("batch_size"), figure.global_batch_size
     if published_batch is not None and batch != published_batch:
         yield f"other batch: {batch}, not {published_batch:,} rows"
+    if published_batch in PRESETS:
+        yield from _setting_differences(train, PRESETS[published_batch], score=figure.quantity not in SPEEDS)
     precision = record.choices.get("precision", str(train.get("precision"))).partition(",")[0]
     if figure.precision is not None and precision not in _same_precision(figure.precision):
         yield f"other precision: {precision}, not {figure.precision}"
@@ -222,9 +233,25 @@ def _differences(figure: PublishedFigure, record: RunRecord, spec: DatasetSpec |
         yield from _hardware_differences(figure, record)
 
 
+def _setting_differences(train: dict[str, Any], preset: str, *, score: bool) -> Iterable[str]:
+    """In what a training configuration differs from the published one; a speed depends on the model's sizes alone."""
+    published = load_preset(preset).train.model_dump(mode="json")
+    for path in (*SIZES, *(SETTINGS if score else ())):
+        own, theirs = _at(train, path), _at(published, path)
+        if own != theirs:
+            yield f"other {path}: {own}, not {theirs}"
+
+
+def _at(values: Any, path: str) -> Any:
+    """A value by its dotted path, None if there is none."""
+    for key in path.split("."):
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
 def is_published_data(spec: DatasetSpec | None, size: str) -> bool:
-    """Whether a data set is the training part of Criteo 1TB, prepared with the frequency limit of that size of model."""
-    if spec is None or spec.splits["train"].rows != TRAINING_ROWS:
+    """Whether a data set is Criteo 1TB, cut into parts as published and prepared with the frequency limit of that size of model."""
+    if spec is None or (spec.splits["train"].rows, spec.splits["test"].rows) != (TRAINING_ROWS, TEST_ROWS):
         return False
     limit = spec.preparation.frequency_limit
     if limit is None:  # another tool made it; of the small model the published code names the size of every table

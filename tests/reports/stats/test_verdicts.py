@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dlrm_core.schema.config import load_preset
 from dlrm_core.schema.record import Metric, RunRecord
 from reports.published import figures
 from reports.read.collect import Entry, FoundDataset
@@ -27,16 +28,27 @@ SPEED = published("seed-throughput-dgx-a100-40gb", "throughput", "amp")
 TIME = published("seed-accuracy-dgx-a100-40gb", "time_to_train", "amp")
 
 
+PUBLISHED = load_preset("criteo_1tb_small").train.model_dump(mode="json")
+
+
 @pytest.fixture
 def spec(tmp_path):
     """Criteo 1TB with frequency limit 15, as far as a description says."""
     made = Runs(tmp_path).dataset()
-    train = made.splits["train"].model_copy(update={"rows": verdicts.TRAINING_ROWS})
-    return made.model_copy(update={"splits": made.splits | {"train": train}})
+    rows = {"train": verdicts.TRAINING_ROWS, "test": verdicts.TEST_ROWS}
+    splits = {name: made.splits[name].model_copy(update={"rows": count}) for name, count in rows.items()}
+    return made.model_copy(update={"splits": made.splits | splits})
 
 
 def run(
-    auc=0.8036, rate=4.08e6, seconds=1047.0, seed=1, batch=32768, precision="fp16", gpus=("NVIDIA A100-SXM4-40GB",)
+    auc=0.8036,
+    rate=4.08e6,
+    seconds=1047.0,
+    seed=1,
+    batch=32768,
+    precision="fp16",
+    gpus=("NVIDIA A100-SXM4-40GB",),
+    **changes,
 ):
     metrics = (
         Metric(name="auc", value=auc, unit="1", split="test", selection="best"),
@@ -47,7 +59,7 @@ def run(
         name=f"DLRM, seed {seed}",
         status="finished",
         repeat="dlrm train --preset criteo_1tb_small",
-        config={"train": {"batch_size": batch, "precision": precision}},
+        config={"train": PUBLISHED | {"batch_size": batch, "precision": precision} | changes},
         choices={"precision": f"{precision}, as asked for"},
         seeds={"model": seed},
         environment=ENVIRONMENT.model_copy(update={"gpus": gpus}),
@@ -122,6 +134,33 @@ def test_one_difference_makes_a_speed_not_comparable(spec, change, reason):
     assert found.tolerance is None
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"mlps": PUBLISHED["mlps"] | {"lr": 0.1}}, "other mlps: "),
+        ({"epochs": 2}, "other epochs: 2, not 1"),
+        ({"max_steps": 1000}, "other max_steps: 1000, not None"),
+        ({"model": PUBLISHED["model"] | {"embedding_dim": 16}}, "other model.embedding_dim: 16, not 128"),
+    ],
+)
+def test_other_settings_make_a_score_not_comparable(spec, change, reason):
+    found = judge(AUC, group_of(spec, run(**change)))
+    assert (found.verdict, found.because.startswith(reason)) == ("NOT COMPARABLE", True), found.because
+
+
+def test_a_speed_does_not_depend_on_the_learning_rate_but_on_the_layers(spec):
+    rate = PUBLISHED["mlps"] | {"lr": 0.1}
+    assert judge(SPEED, group_of(spec, run(mlps=rate))).verdict == "REPRODUCED"
+    small = PUBLISHED["model"] | {"top_mlp_sizes": [64, 1]}
+    assert judge(SPEED, group_of(spec, run(model=small))).verdict == "NOT COMPARABLE"
+
+
+def test_other_test_rows_are_other_data(spec):
+    half = spec.splits["test"].model_copy(update={"rows": 178_274_637})
+    other = spec.model_copy(update={"splits": spec.splits | {"test": half}})
+    assert "178,274,637 to test on" in judge(AUC, group_of(other, run())).because
+
+
 def test_hardware_does_not_matter_to_a_score(spec):
     assert judge(AUC, group_of(spec, run(gpus=()))).verdict != "NOT COMPARABLE"
 
@@ -129,7 +168,10 @@ def test_hardware_does_not_matter_to_a_score(spec):
 def test_other_data_are_not_comparable(tmp_path):
     found = judge(AUC, group_of(Runs(tmp_path).dataset(), run()))
     assert found.verdict == "NOT COMPARABLE"
-    assert "other data and scale: 9,000 rows to train on, not the 4,195,197,692 of Criteo 1TB (small)" in found.because
+    assert (
+        "9,000 rows to train on, 1,500 to test on, not the 4,195,197,692 and 89,137,318 of Criteo 1TB (small)"
+        in found.because
+    )
 
 
 def test_the_published_table_alone_reproduces_nothing():
