@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from reports.dataset.scores import signed
 from reports.html.document import figure
 from reports.html.markup import Html, code, join, section, table, tag
-from reports.pages.claim import CLAIM, Paired, claim_verdict, minus, paired, tests_table
+from reports.pages.claim import Paired, claim_verdict, minus, paired, tests_table
 from reports.pages.stability_figures import precision_impact, seed_histogram
 from reports.read.collect import Entry
 from reports.read.grouping import Group
@@ -73,10 +73,10 @@ def _sentences(enough: dict[str, Paired], sweep: Sweep, group: Group | None) -> 
     found = []
     for mode, (seeds, of_reference, own) in enough.items():
         test = equivalence(of_reference, own, MARGINS[0].value)
+        low, high = (signed(bound, 6) for bound in test.interval)
         words = (
-            f" “{CLAIM}”, {mode} beside {sweep.reference} on this data set: mean difference {signed(test.mean_difference, 6)}, "
-            f"95 % interval {signed(test.interval[0], 6)} to {signed(test.interval[1], 6)}, n = {len(seeds)}, "
-            f"margin ±{test.margin:g}."
+            f" “{mode} trains to the same accuracy as {sweep.reference}”, on this data set: mean difference "
+            f"{signed(test.mean_difference, 6)}, 95 % interval {low} to {high}, n = {len(seeds)}, margin ±{test.margin:g}."
         )
         found.append(tag("p", join([mark(claim_verdict(test)), words], ""), class_="verdict-line"))
     if group is None or not is_published_data(group.spec, "small"):

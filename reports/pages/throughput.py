@@ -15,7 +15,7 @@ from reports.pages.throughput_figures import (
     speed_bars,
     step_times,
 )
-from reports.pages.throughput_records import case_labels, part_bars, roofline_of, text_of, value_of
+from reports.pages.throughput_records import case_labels, part_speeds, roofline_of, text_of, value_of
 from reports.published import figures, read_tables
 from reports.read.collect import Entry
 from reports.stats.verdicts import mark
@@ -86,14 +86,26 @@ def _cases(record: RunRecord) -> tuple[list[Drawing], list[Html]]:
     labels = case_labels(record)
     if not labels:
         return [], [tag("p", "The record has no speeds.")]
-    times = {s.split: s.y for s in record.series if s.name == "step" and s.split in labels}
-    drawn = [part_bars(record), *([step_times(times, "the whole step")] if times else [])]
+    drawn = [part_speeds(record), *_step_times(record, labels)]
     roof = roofline_of(record)
     not_run = {label: words for label, words in record.choices.items() if words.startswith("cannot run")}
     rest = [_cases_table(record, labels)]
     if not_run:
         rest.append(table(["case", "why"], list(not_run.items()), "Cases that cannot run here"))
     return [*drawn, *([roof] if roof else [])], rest
+
+
+def _step_times(record: RunRecord, labels: Sequence[str]) -> Iterator[Drawing]:
+    """A figure for each size of model, since more lines could not be told apart."""
+    times = {series.split: series.y for series in record.series if series.name == "step" and series.split in labels}
+    for size in dict.fromkeys(case["size"] for case in record.config["cases"]):
+        of_size = {
+            case["label"]: times[case["label"]]
+            for case in record.config["cases"]
+            if case["size"] == size and case["label"] in times
+        }
+        if of_size:
+            yield step_times(of_size, f"the whole step, model {size}")
 
 
 def _cases_table(record: RunRecord, labels: Sequence[str]) -> Html:

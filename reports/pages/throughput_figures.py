@@ -32,13 +32,8 @@ class Curve:
     latency_ms: tuple[float, ...]
 
 
-def speed_bars(
-    bars: Sequence[Bar], limits: Mapping[str, float], what: str, *, logarithmic: bool = False, theirs: bool = True
-) -> Drawing:
-    """Horizontal bars, ours in another colour and hatch, with the limits of the same run as dashed lines.
-
-    Without `theirs` the two looks tell something else apart, which `what` says.
-    """
+def speed_bars(bars: Sequence[Bar], limits: Mapping[str, float], what: str, *, logarithmic: bool = False) -> Drawing:
+    """Horizontal bars, ours in another colour and hatch, with the limits of the same run as dashed lines."""
     figure, (axes,) = panels(1, 1.1 + 0.46 * len(bars))
     for number, bar in enumerate(bars):
         style = OURS if bar.ours else THEIRS
@@ -73,7 +68,6 @@ def speed_bars(
     plain_ticks(axes.xaxis)
     if not logarithmic:
         axes.locator_params(axis="x", nbins=5)
-    words = " Plain bars are ours, hatched ones others'." if theirs else ""
     lines = f" Dashed: {', '.join(limits)}." if limits else ""
     ranges = " A thin line is the range of the rounds." if any(bar.low is not None for bar in bars) else ""
     rows = [
@@ -82,10 +76,37 @@ def speed_bars(
     ]
     return Drawing(
         figure,
-        f"{what}.{words}{lines}{ranges}",
+        f"{what}. Plain bars are ours, hatched ones others'.{lines}{ranges}",
         f"{what}: " + ", ".join(f"{bar.name} {short(bar.value)} samples/s" for bar in bars) + ".",
         ("implementation", "samples/s", "low", "high"),
         rows + [[f"limit: {name}", f"{value:.0f}", "", ""] for name, value in limits.items()],
+    )
+
+
+def part_marks(speeds: Mapping[str, Mapping[str, float]], what: str) -> Drawing:
+    """One line a case, and on it a mark for each of its parts [samples/s]."""
+    figure, (axes,) = panels(1, 1.6 + 0.42 * len(speeds))
+    for number, (case, parts) in enumerate(speeds.items()):
+        axes.plot([min(parts.values()), max(parts.values())], [-number, -number], color=INK, alpha=0.3, linewidth=1)
+        axes.text(0, -number + 0.14, case, transform=axes.get_yaxis_transform(), fontsize=8.5, va="bottom")
+        for place, (part, value) in enumerate(parts.items()):
+            style = look(place)
+            label = part if number == 0 else None
+            axes.plot([value], [-number], style.marker, color=style.colour, markersize=7, alpha=0.8, label=label)
+    axes.set(xscale="log", yticks=[], ylim=(-len(speeds) + 0.5, 0.8), xlabel="samples/s")
+    axes.spines["left"].set_visible(False)
+    plain_ticks(axes.xaxis)
+    legend_below(figure, axes)
+    spoken = "; ".join(
+        f"{case}: " + ", ".join(f"{part} {short(value)}" for part, value in parts.items())
+        for case, parts in speeds.items()
+    )
+    return Drawing(
+        figure,
+        f"{what}. The further left of compute and loader is what holds the whole back.",
+        f"{what}, in samples a second. {spoken}.",
+        ("case", "part", "samples/s"),
+        [[case, part, f"{value:.0f}"] for case, parts in speeds.items() for part, value in parts.items()],
     )
 
 

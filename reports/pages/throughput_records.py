@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from dlrm_core.schema.record import RunRecord
 from reports.html.drawing import Drawing
-from reports.pages.throughput_figures import Bar, Point, roofline, speed_bars
+from reports.pages.throughput_figures import Point, part_marks, roofline
 
 PARTS = {"whole": "throughput", "compute only": "compute throughput", "loader only": "loader throughput"}
 
@@ -14,16 +14,13 @@ def case_labels(record: RunRecord) -> list[str]:
     return [case["label"] for case in record.config["cases"] if record.metric("throughput", case["label"])]
 
 
-def part_bars(record: RunRecord) -> Drawing:
-    """Three bars a case: the whole, the step on batches in memory, the loader; call it within :func:`reports.html.svg.drawing`."""
-    bars = [
-        Bar(f"{label}: {words}", value, words == "whole")
+def part_speeds(record: RunRecord) -> Drawing:
+    """A line a case with three marks: the whole, the step on batches in memory, the loader; call it within `drawing()`."""
+    speeds = {
+        label: {words: value for words, name in PARTS.items() if (value := value_of(record, name, label)) is not None}
         for label in case_labels(record)
-        for words, name in PARTS.items()
-        if (value := value_of(record, name, label)) is not None
-    ]
-    what = "Training as a whole, its compute alone and its loader alone; plain bars are the whole"
-    return speed_bars(bars, {}, what, logarithmic=True, theirs=False)
+    }
+    return part_marks(speeds, "Training as a whole, its compute alone and its loader alone")
 
 
 def roofline_of(record: RunRecord) -> Drawing | None:

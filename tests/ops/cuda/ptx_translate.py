@@ -183,7 +183,8 @@ class _Translation:
     def _memory(self, head: str, tail: list[str], x: list[str]) -> str:
         kind, space = tail[-1], tail[0]
         if space == "param":
-            return f"{self._set(x[0])} = p[{x[1].rstrip(']').rpartition('_')[2]}]"
+            mask = (1 << WIDTH[kind[1:]]) - 1
+            return f"{self._set(x[0])} = p[{x[1].rstrip(']').rpartition('_')[2]}] & {mask}"
         size = WIDTH[kind[1:]] // 8
         names, (base, offset) = _parts(x[0 if head == "ld" else 1]), _address(x[1 if head == "ld" else 0])
         code = {"f32": "f", "u8": "B", "u16": "H", "u32": "I", "u64": "Q"}[kind]
