@@ -45,7 +45,8 @@ class Look:
 
 def look(number: int) -> Look:
     """The look of the n-th thing in a figure."""
-    return Look(COLOURS[number % len(COLOURS)], LINES[number % len(LINES)], MARKERS[number % len(MARKERS)])
+    turn = number + number // len(COLOURS)  # so that no two of the first 24 share both
+    return Look(COLOURS[number % len(COLOURS)], LINES[turn % len(LINES)], MARKERS[turn % len(MARKERS)])
 
 
 def looks(group: Group) -> dict[str, Look]:
