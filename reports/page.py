@@ -1,6 +1,7 @@
 """The report: one self-contained HTML page from the records below a folder, and the pages beside it; no page asks the network."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dlrm_core.schema.errors import KitError
@@ -67,11 +68,12 @@ def build_report(runs: Path, html: Path, *, repeat: str = "") -> Path:
         )
     collection = collect(runs)
     groups = group(collection)
+    judged = group(replace(collection, problems=[]), sweeps=True)  # for verdicts the runs of sweeps count, too
     measured = [*collection.entries, *committed()]
     make_output_folder(html.parent)
     links = [Link(html.name, "Report"), *(Link(*item) for item in BESIDE.items())]
-    first = _first_page(collection, groups, measured, repeat, _notebooks(html.parent))
-    bodies = {html.name: first, **_beside(collection, groups, measured)}
+    first = _first_page(collection, groups, judged, measured, repeat, _notebooks(html.parent))
+    bodies = {html.name: first, **_beside(collection, groups, judged, measured)}
     for file, body in bodies.items():
         title = TITLE if file == html.name else f"{BESIDE[file]} – {TITLE}"
         write_atomic(
@@ -87,12 +89,14 @@ def _notebooks(folder: Path) -> Html | None:
     return section(2, "Notebooks", tag("ul", join(items))) if items else None
 
 
-def _beside(collection: Collection, groups: Sequence[Group], measured: Sequence[Entry]) -> dict[str, Html]:
+def _beside(
+    collection: Collection, groups: Sequence[Group], judged: Sequence[Group], measured: Sequence[Entry]
+) -> dict[str, Html]:
     benches = [e for e in measured if e.record.command == "bench" and e.record.status == "finished"]
     sweeps = [entry for entry in measured if entry.record.command == "sweep"]
     models = [model_card(each, variant, collection) for each in groups for variant in each.variants]
     return {
-        "published.html": published_page(groups, benches, sweeps),
+        "published.html": published_page(judged, benches, sweeps),
         "stability.html": stability_page(sweeps, groups),
         "throughput.html": throughput_page(benches),
         "errata.html": join([tag("h1", "Errata"), errata_section()]),
@@ -114,7 +118,12 @@ def _cards(title: str, cards: Sequence[Card]) -> Html:
 
 
 def _first_page(
-    collection: Collection, groups: Sequence[Group], measured: Sequence[Entry], repeat: str, notebooks: Html | None
+    collection: Collection,
+    groups: Sequence[Group],
+    judged: Sequence[Group],
+    measured: Sequence[Entry],
+    repeat: str,
+    notebooks: Html | None,
 ) -> Html:
     parts: list[Part] = []
     for number, each in enumerate(groups, 1):
@@ -130,7 +139,7 @@ def _first_page(
     shown = {name: content for name, content in rest.items() if content is not None}
     links = [(part.id_, part.title) for part in parts] + [(slug(name), name) for name in shown]
     benches = [e for e in measured if e.record.command == "bench" and e.record.status == "finished"]
-    published = tag("p", join([summary_sentence(groups, benches), tag("a", "The tables", href="published.html")], " "))
+    published = tag("p", join([summary_sentence(judged, benches), tag("a", "The tables", href="published.html")], " "))
     return join([_summary(collection, parts, published), contents(links), *(p.content for p in parts), *shown.values()])
 
 

@@ -14,6 +14,7 @@ USUAL_LR = {"adam": 0.001, "adagrad": 0.01}  # Kingma and Ba (arXiv:1412.6980); 
 PARTS = ("mlps", "tables")
 STANDSTILL = 0.01  # relative change of the training loss over a whole run
 SPENT = 2.0  # a run this many times as long as its schedule stands still for half of it
+FEW_STEPS = 20  # below which no schedule helps: the run has to be longer
 FLOOR = 0.01  # the last learning rate over the first, below which training stands still
 
 
@@ -131,12 +132,13 @@ def _fitted(evidence: Evidence, steps: int, warmup: float, start: float, decay: 
     changes: dict[str, object] = {key: round(value * steps / whole) for key, value in new.items()}
     changes |= {f"{beside.part}.lr": beside.usual for beside in _beside_usual(evidence) if beside.ratio >= FAR}
     rows = "" if evidence.rows is None else f" on {evidence.rows:,} training rows"
-    source = evidence.config.get("preset", "the run")
     if evidence.number("max_steps") == steps:
-        cause = f"max_steps {steps:,} ends the run long before the schedule of {source}, made for {whole:,.0f} steps"
+        cause = f"max_steps {steps:,} ends the run long before its schedule, made for {whole:,.0f} steps"
+        if steps < FEW_STEPS:
+            changes["max_steps"] = round(whole)
     else:
         cause = (
-            f"the schedule of {source} was made for another data set, batch size or number of epochs: it plans {whole:,.0f} steps, "
+            f"its schedule was made for another data set, batch size or number of epochs: it plans {whole:,.0f} steps, "
             f"this run has {steps:,}{rows}"
         )
     return Remedy(cause, again(evidence.record, changes))

@@ -8,20 +8,23 @@ from reports.pages.throughput_records import value_of
 from reports.read.collect import Entry
 
 ACCURACY = (
-    *("system", "GPUs", "preset", "batch size", "precisions", "seeds n", "AUC, full", "AUC, lower"),
+    *("record", "system", "GPUs", "preset", "batch size", "precisions", "seeds n", "AUC, full", "AUC, lower"),
     *("time to train [s], full", "lower", "speed-up"),
 )
 THROUGHPUT = (
-    *("system", "GPUs", "model", "batch size", "implementation", "precisions", "full [samples/s]"),
+    *("record", "system", "GPUs", "model", "batch size", "implementation", "precisions", "full [samples/s]"),
     *("lower [samples/s]", "speed-up"),
 )
 
 
 def own_tables(sweeps: Sequence[Entry], benches: Sequence[Entry]) -> Html:
     """Both tables, from the records of `dlrm sweep` and `dlrm bench throughput`."""
-    accuracy = [row for entry in sweeps for row in _accuracy(entry.record)]
+    accuracy = [[entry.folder, *row] for entry in sweeps for row in _accuracy(entry.record)]
     throughput = [
-        row for entry in benches if entry.record.name == "bench throughput" for row in _throughput(entry.record)
+        [entry.folder, *row]
+        for entry in benches
+        if entry.record.name == "bench throughput"
+        for row in _throughput(entry.record)
     ]
     parts = [
         table(ACCURACY, accuracy, "Ours: training accuracy, in the form of the published table")

@@ -183,7 +183,8 @@ def roofline(points: Sequence[Point], bytes_per_s: float, peaks: Mapping[str, fl
         figure,
         f"Roofline, {what}: no step can lie above the sloped roof (memory) or the level one of its precision (matrix products).",
         "Roofline. "
-        + "; ".join(f"{p.name}: {p.flop_per_s / 1e9:.0f} GFLOP/s at {p.intensity:.1f} FLOP a byte" for p in points),
+        + "; ".join(f"{p.name}: {p.flop_per_s / 1e9:.0f} GFLOP/s at {p.intensity:.1f} FLOP a byte" for p in points)
+        + ".",
         ("step", "FLOP a byte", "GFLOP/s"),
         rows,
     )

@@ -71,12 +71,15 @@ class Group:
         return self.found[0].spec if self.found else None
 
 
-def group(collection: Collection) -> list[Group]:
-    """One group for each data set that a model record names, the largest first; adds what is amiss to the problems."""
+def group(collection: Collection, *, sweeps: bool = False) -> list[Group]:
+    """One group for each data set that a model record names, the largest first; adds what is amiss to the problems.
+
+    The runs of sweeps, which have a page of their own and would hide the others, are left out unless `sweeps` asks for them.
+    """
     digests = {e.record.dataset_digest for e in collection.entries if e.record.command in MODEL_COMMANDS}
     rows = {found.spec.digest: found.spec.splits["train"].rows for found in collection.datasets}
     order = sorted(digests, key=lambda digest: (digest not in rows, -rows.get(digest or "", 0), digest or "~"))
-    return [_group(digest, collection) for digest in order]
+    return [_group(digest, collection, sweeps=sweeps) for digest in order]
 
 
 def is_scored(entry: Entry) -> bool:
@@ -95,10 +98,9 @@ def seedless(name: str) -> str:
     return re.sub(r", seed \d+$", "", name)
 
 
-def _group(digest: str | None, collection: Collection) -> Group:
-    sweeps = tuple(f"{e.folder}/" for e in collection.entries if e.record.command == "sweep")
-    # The runs of a sweep have a page of their own; here they would hide the others.
-    alone = (e for e in collection.entries if not e.folder.startswith(sweeps))
+def _group(digest: str | None, collection: Collection, *, sweeps: bool) -> Group:
+    of_sweeps = tuple(f"{e.folder}/" for e in collection.entries if e.record.command == "sweep")
+    alone = (e for e in collection.entries if sweeps or not e.folder.startswith(of_sweeps))
     entries = tuple(e for e in alone if e.record.dataset_digest == digest)
     found = tuple(f for f in collection.datasets if f.spec.digest == digest)
     scored = [entry for entry in entries if is_scored(entry)]

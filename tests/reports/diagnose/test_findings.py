@@ -291,7 +291,7 @@ def test_a_run_within_the_warm_up_of_another_data_set(runs):
     train(runs, "batch_size=512", preset="criteo_1tb_small", series=(*losses([0.6, 0.55], 64), rate))
     finding = only(found(runs))
     assert finding.symptom == "its 64 steps end within the warm-up of 6,400: the learning rate reached 0.28 of 28"
-    assert "the schedule of criteo_1tb_small was made for another data set" in finding.cause
+    assert "its schedule was made for another data set" in finding.cause
     assert "it plans 144,000 steps, this run has 64 on 9,000 training rows" in finding.cause
     new = resolved(finding)
     assert (new.schedule.warmup_steps, new.schedule.decay_start_step, new.schedule.decay_steps) == (3, 28, 36)

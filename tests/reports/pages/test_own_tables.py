@@ -23,6 +23,7 @@ def test_accuracy_time_to_train_and_speed_up(runs: Runs):
     entry = sweep(runs, {"fp32": FP32, "bf16": SAME}, metrics=metrics)
     found = rows(own_tables([entry], []))
     assert found[1] == [
+        "sweep",
         "a processor",
         "0",
         "tiny",
@@ -47,7 +48,7 @@ def test_throughput_pairs_cases_that_differ_in_precision_alone(runs: Runs):
     lower = metric("throughput", 2500.0, CASES[1]["label"])
     record = entry.record.model_copy(update={"metrics": (*entry.record.metrics, lower)})
     found = rows(own_tables([], [Entry("bench", entry.path, record)]))
-    assert found[1] == ["a processor", "0", "S", "64", "fast", "fp32, bf16", "1000.00", "2500.00", "2.50"]
+    assert found[1] == ["bench", "a processor", "0", "S", "64", "fast", "fp32, bf16", "1000.00", "2500.00", "2.50"]
     assert len(found) == 2
 
 

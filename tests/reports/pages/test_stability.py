@@ -61,7 +61,7 @@ def test_what_is_said_of_them():
             "0.80367 ",
             "No record of dlrm sweep was found",
         ),
-        *("What it does not:", "carried over", "TF32 or bfloat16"),
+        *("What it does not:", "carried over", "TF32, bfloat16 and other data"),
     ):
         assert words in page, words
 
@@ -109,22 +109,29 @@ def test_scores_stand_by_seed_and_only_common_seeds_are_paired(runs):
     assert minus(other, reference) == pytest.approx([0.0, 1e-5, 0.0])
     page = stability_page([entry], [])
     assert re.search(r'<tr><th scope="row">3</th><td[^>]*>0.750400</td><td[^>]*>0.750410</td></tr>', page)
-    assert re.search(r'<tr><th scope="row">5</th><td[^>]*>0.750300</td><td[^>]*>no score</td></tr>', page)
+    assert re.search(r'<tr><th scope="row">5</th><td[^>]*>0.750300</td><td[^>]*>–</td></tr>', page)
 
 
 def test_what_is_missing_shows_with_its_reason(runs):
-    choices = {"failed: bf16, seed 2": "loss is nan at step 7"}
+    choices = {"failed: bf16, seed 2": "loss is nan at step 7", "still to do": "bf16-seed-3, bf16-seed-4"}
     entry = sweep(runs, {"fp32": FP32, "bf16": {1: 0.75}}, status="running", choices=choices)
     page = plain(stability_page([entry], []))
     assert "bf16, seed 2 loss is nan at step 7" in page
-    assert "bf16, seed 3 no score; the sweep is running" in page
+    assert "bf16-seed-3 not done: the record of the sweep says running, so that it was killed" in page
+    assert "seed-5 not done" not in page
     assert "Fewer than 3 seeds with two precisions: nothing is tested." in page
 
 
 def test_a_sweep_that_has_nothing_yet(runs):
-    assert "no score; the sweep is running" in stability_page(
-        [sweep(runs, {"fp32": {}}, status="running", seeds=[1, 2])], []
-    )
+    choices = {"still to do": "fp32-seed-1"}
+    entry = sweep(runs, {"fp32": {}}, status="failed", reason="interrupted by the user", seeds=[1, 2], choices=choices)
+    assert "not done: the sweep failed, interrupted by the user" in stability_page([entry], [])
+
+
+def test_what_was_never_asked_for_is_not_missing(runs):
+    """Seeds 4 and 5 were added for the reference alone."""
+    entry = sweep(runs, {"fp32": FP32, "bf16": {1: 0.75, 2: 0.75, 3: 0.75}})
+    assert read_sweep(entry).missing == ()
 
 
 def test_figures_say_in_words_what_they_show():

@@ -1,17 +1,20 @@
 """Verdicts on published numbers, from records that agree with the number in all or in all but one thing."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dlrm_core.schema.config import load_preset
+from dlrm_core.schema.dataset import Preparation
 from dlrm_core.schema.record import Metric, RunRecord
 from reports.published import figures
 from reports.read.collect import Entry, FoundDataset
 from reports.read.grouping import Group, Model, Variant
 from reports.stats import verdicts
-from reports.stats.verdicts import VERDICTS, Ours, find_tolerance, gpu_pattern, judge
+from reports.stats.comparable import TEST_ROWS, TRAINING_ROWS, Ours, gpu_pattern
+from reports.stats.verdicts import VERDICTS, find_tolerance, judge
 from tests.reports.conftest import ENVIRONMENT, Runs
 
 
@@ -35,14 +38,19 @@ PUBLISHED = load_preset("criteo_1tb_small").train.model_dump(mode="json")
 def spec(tmp_path):
     """Criteo 1TB with frequency limit 15, as far as a description says."""
     made = Runs(tmp_path).dataset()
-    rows = {"train": verdicts.TRAINING_ROWS, "test": verdicts.TEST_ROWS}
+    rows = {"train": TRAINING_ROWS, "test": TEST_ROWS}
     splits = {name: made.splits[name].model_copy(update={"rows": count}) for name, count in rows.items()}
-    return made.model_copy(update={"splits": made.splits | splits})
+    numerical = tuple(f"I{number}" for number in range(1, 14))
+    first = made.categorical[0]
+    categorical = tuple(first.model_copy(update={"name": f"C{number}"}) for number in range(1, 27))
+    preparation = Preparation(vocabulary="all")
+    columns = {"numerical": numerical, "categorical": categorical, "preparation": preparation}
+    return made.model_copy(update={"splits": made.splits | splits} | columns)
 
 
 def run(
     auc=0.8036,
-    rate=4.08e6,
+    rate=4.09e6,
     seconds=1047.0,
     seed=1,
     batch=32768,
@@ -98,16 +106,61 @@ def test_scores(spec, aucs, verdict):
 @pytest.mark.parametrize(
     ("figure", "change", "verdict"),
     [
-        (SPEED, {"rate": 4.0e6}, "REPRODUCED"),
+        (SPEED, {"rate": 4.1e6}, "REPRODUCED"),
         (SPEED, {"rate": 9.0e6}, "REPRODUCED"),
-        (SPEED, {"rate": 3.8e6}, "NOT REPRODUCED"),
-        (TIME, {"seconds": 1100.0}, "REPRODUCED"),
+        (SPEED, {"rate": 4.0e6}, "WITHIN NOISE"),  # one run has no interval of its own
+        (SPEED, {"rate": 3.5e6}, "NOT REPRODUCED"),
+        (TIME, {"seconds": 1040.0}, "REPRODUCED"),
         (TIME, {"seconds": 100.0}, "REPRODUCED"),
+        (TIME, {"seconds": 1100.0}, "WITHIN NOISE"),
         (TIME, {"seconds": 1200.0}, "NOT REPRODUCED"),
     ],
 )
 def test_speeds_may_be_better_than_published(spec, figure, change, verdict):
     assert judge(figure, group_of(spec, run(**change))).verdict == verdict
+
+
+def test_three_alike_runs_have_an_interval_of_their_own(spec):
+    runs = [run(rate=rate, seed=seed) for seed, rate in enumerate((4.00e6, 4.01e6, 4.02e6))]
+    found = judge(SPEED, group_of(spec, *runs))
+    assert (found.verdict, found.because) == ("REPRODUCED", "our interval lies within the tolerance, n = 3")
+
+
+def test_runs_on_other_hardware_are_not_pooled(spec):
+    gpus = (("NVIDIA A100-SXM4-40GB",), (), ("NVIDIA H100",))
+    runs = [run(seconds=1047.0 + seed, seed=seed, gpus=names) for seed, names in enumerate(gpus)]
+    assert len(judge(TIME, group_of(spec, *runs)).ours.values) == 1
+
+
+def test_a_copy_of_a_run_is_no_run_of_its_own(spec):
+    group = group_of(spec, run())[0]
+    (variant,) = group.variants
+    copied = replace(group, variants=(replace(variant, repeats=variant.runs * 3),))
+    assert len(judge(AUC, [copied]).ours.values) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"numerical": ("I1",)}, "other data"),
+        ({"preparation": Preparation()}, "other data"),  # ids counted in the training rows alone
+        ({"preparation": Preparation(vocabulary="all", frequency_limit=3)}, "other data"),
+    ],
+)
+def test_data_prepared_otherwise_are_other_data(spec, change, words):
+    assert judge(AUC, group_of(spec.model_copy(update=change), run())).because.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "reason"), [("speedup", "the ratio of two numbers"), ("log_loss", "is not published")]
+)
+def test_what_has_no_tolerance_has_no_verdict(spec, quantity, reason):
+    figure = next(f for f in figures() if f.quantity == quantity)
+    loss = Metric(name="log_loss", value=0.125, unit="nat", split="test", selection="last")
+    record = run()
+    found = judge(figure, group_of(spec, record.model_copy(update={"metrics": (*record.metrics, loss)})))
+    assert found.verdict == "NOT COMPARABLE"
+    assert reason in found.because
 
 
 def test_three_runs_that_straddle_the_edge_are_within_noise(spec):
@@ -221,7 +274,7 @@ def test_the_tolerance_of_speeds_is_the_largest_gap_in_the_seed_s_own_tables():
         ]
         for time in times:
             rate = next(r for r in rates if (r.num_gpus, r.precision) == (time.num_gpus, time.precision))
-            gaps.append(time.in_base_unit()[0] / (verdicts.TRAINING_ROWS / rate.value) - 1)
+            gaps.append(time.in_base_unit()[0] / (TRAINING_ROWS / rate.value) - 1)
     assert len(gaps) == 8
     assert round(max(gaps), 3) == 0.058
     assert max(gaps) < verdicts.RELATIVE < 1.2 * max(gaps)
