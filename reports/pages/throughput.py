@@ -215,7 +215,9 @@ def _published(entries: Sequence[Entry], number: int) -> list[Html]:
         for label in _best_by_precision(entry.record)
         if (value := value_of(entry.record, "throughput", label)) is not None
     ]
-    bars = sorted([*ours, *(Bar(_of_published(f), f.value, False) for f in published)], key=lambda bar: -bar.value)
+    bars = sorted(
+        [*ours, *(Bar(_of_published(f), f.value, False, text=f.text) for f in published)], key=lambda bar: -bar.value
+    )
     words = ": a CPU beside one to sixteen GPUs, other table sizes and batches. The numbers are on the page of published tables."
     shown = figure(
         speed_bars(bars, {}, "Training throughput, published in June 2020 and ours", logarithmic=True), number

@@ -12,13 +12,14 @@ OURS, THEIRS = look(0), look(1)
 
 @dataclass(frozen=True)
 class Bar:
-    """One speed [samples/s]; `low` and `high` are the range of its rounds, if it has one."""
+    """One speed [samples/s]; `low` and `high` are the range of its rounds, and `text` its digits as printed, if it has them."""
 
     name: str
     value: float
     ours: bool
     low: float | None = None
     high: float | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,11 @@ def speed_bars(bars: Sequence[Bar], limits: Mapping[str, float], what: str, *, l
     lines = f" Dashed: {', '.join(limits)}." if limits else ""
     ranges = " A thin line is the range of the rounds." if any(bar.low is not None for bar in bars) else ""
     rows = [
-        [bar.name, f"{bar.value:.0f}", *(f"{end:.0f}" if end is not None else "" for end in (bar.low, bar.high))]
+        [
+            bar.name,
+            bar.text or f"{bar.value:.0f}",
+            *(f"{end:.0f}" if end is not None else "" for end in (bar.low, bar.high)),
+        ]
         for bar in bars
     ]
     return Drawing(
