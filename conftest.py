@@ -26,6 +26,12 @@ def _missing_gpu() -> str | None:
     return None if torch.cuda.is_available() else "no CUDA device"
 
 
+def _missing_nvrtc() -> str | None:
+    from dlrm_core.ops.cuda.cuda_core import missing
+
+    return missing()
+
+
 def _missing_cudf() -> str | None:
     made = Path(__file__).with_name(".venv-cudf") / ".installed"
     # Where everything is required the test makes it; elsewhere nobody downloads 3 GB unasked.
@@ -53,6 +59,7 @@ def _missing_spark() -> str | None:
 
 NEEDS: dict[str, Callable[[], str | None]] = {
     "gpu": _missing_gpu,
+    "nvrtc": _missing_nvrtc,
     "real_data": lambda: None if real_sample().is_file() else "no real Criteo sample; name one with DLRM_REAL_SAMPLE",
     "cudf": _missing_cudf,
     "peers": _missing_peers,

