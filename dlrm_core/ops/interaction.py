@@ -92,6 +92,7 @@ def check_gradient(gradient_BK: Tensor, x_BFD: Tensor) -> None:
 def dot_interaction_op(x_BFD: Tensor, pad: str) -> Tensor:
     """:func:`dot_interaction` as one differentiable op, ``torch.ops.dlrm.dot_interaction``.
 
+    Differentiable once and in reverse mode: a second derivative raises, and a forward-mode tangent is dropped by torch.
     Same arguments, result and errors; ImportError without numba on a CPU, and without cuda.core on a CUDA device, where the
     numbers are float16, bfloat16 or float32.
     """
