@@ -91,7 +91,7 @@ def _supports() -> Html:
         "A Kolmogorov-Smirnov test that finds nothing does not show that there is nothing: with 16 seeds each it finds a shift of "
         "half a standard deviation in 19 of 100 cases and of a whole one in 61, if the two sets are independent (4,000 simulated "
         "tables each), and in fewer where pairs go together, as they do here.",
-        "Each AUC is the best of a run's evaluations on the test rows themselves, which flatters every run a little.",
+        "Which evaluation of a run each AUC is of is not said; the code keeps the best one, and looks at the test rows for it.",
     ]
     parts = []
     for words, items in (("What it supports:", does), ("What it does not:", does_not)):
