@@ -16,6 +16,7 @@ def flop_a_sample(workload: Workload) -> int:
     input needs none. Each of the P pairs of the interaction takes a dot product of 2 D forward, and as much for the
     gradient of either vector.
 
+    >>> from dlrm_core.bench.workload import CONFIGS
     >>> flop_a_sample(CONFIGS["S"])
     2866592
     """
@@ -45,6 +46,7 @@ def bytes_a_sample(workload: Workload, batch_size: int, number_bytes: int) -> fl
       their gradient written and read in float32, and they themselves read and written: 16 bytes. Where e is not 4 they
       are rounded anew each step, 4 + e.
 
+    >>> from dlrm_core.bench.workload import CONFIGS
     >>> round(bytes_a_sample(CONFIGS["S"], 2048, 4))
     63540
     """

@@ -29,6 +29,7 @@ Command = Literal[
     "bench",
     "sweep",
 ]
+MAKERS = {"prepare", "import"}  # of data sets: the newer one replaces the older, whole, whoever made it
 Status = Literal["running", "finished", "failed"]
 
 
@@ -157,7 +158,7 @@ def _keep_other_records(folder: Path, command: Command) -> None:
         there = read_record(folder).command if (folder / FILE).is_file() else command
     except KitError:
         return
-    if there != command:
+    if there != command and not {there, command} <= MAKERS:
         raise KitError(
             f"{folder}: holds the record of `{there}`, `{command}` would replace it; name another --out, or remove the folder"
         )

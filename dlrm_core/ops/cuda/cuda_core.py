@@ -10,7 +10,7 @@ from typing import Any
 
 from dlrm_core.ops.cuda.geometry import Limits
 
-INSTALL = "pip install dlrm-kit[gpu], or cuda-core cuda-bindings nvidia-cuda-nvrtc"
+INSTALL = "pip install cuda-core cuda-bindings nvidia-cuda-nvrtc"
 STANDARD = "c++17"
 
 
