@@ -17,6 +17,20 @@ def add_command(commands: Commands, name: str, text: str) -> argparse.ArgumentPa
     )
 
 
+def add_preset(command: argparse.ArgumentParser) -> None:
+    """The options --preset and --set."""
+    command.add_argument("--preset", required=True, metavar="NAME", help="a preset of the kit, or the path of a YAML")
+    command.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        nargs="+",
+        metavar="key.path=value",
+        help="change one training value, for example seed=3",
+    )
+
+
 def path(text: str) -> Path:
     """A file or folder by its name; an empty one would mean the working folder."""
     if not text:

@@ -1,8 +1,6 @@
 """Commands on prepared data: train, evaluate, baselines."""
 
-import argparse
-
-from dlrm_core.cli.common import Arguments, Commands, add_command, at_least, path, say
+from dlrm_core.cli.common import Arguments, Commands, add_command, add_preset, at_least, path, say
 
 
 def add_commands(commands: Commands) -> None:
@@ -20,7 +18,7 @@ def _add_train(commands: Commands) -> None:
         "--synthetic", nargs="+", metavar="NAME=VALUE", help="rows made in memory instead, as of `dlrm synthetic`"
     )
     command.add_argument("--out", type=path, required=True, metavar="RUN", help="output folder")
-    _add_preset(command)
+    add_preset(command)
     command.add_argument(
         "--profile",
         type=at_least(1),
@@ -53,19 +51,6 @@ def _add_baselines(commands: Commands) -> None:
     )
     command.add_argument("--preset", default="workshop", help="preset whose tuning grid is used")
     command.set_defaults(function=_baselines)
-
-
-def _add_preset(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--preset", required=True, metavar="NAME", help="a preset of the kit, or the path of a YAML")
-    command.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        nargs="+",
-        metavar="key.path=value",
-        help="change one training value, for example seed=3",
-    )
 
 
 def _train(arguments: Arguments) -> None:

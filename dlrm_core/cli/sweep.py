@@ -1,6 +1,6 @@
 """The command sweep: one preset, several seeds, several precisions."""
 
-from dlrm_core.cli.common import Arguments, Commands, add_command, path, say
+from dlrm_core.cli.common import Arguments, Commands, add_command, add_preset, path, say
 
 EXPLAINED = (
     "what each run computes in; the first is what the others are compared with. Exact, the same bits on any threads: fp32, "
@@ -21,19 +21,10 @@ def add_commands(commands: Commands) -> None:
     )
     command.add_argument("--data", type=path, required=True, metavar="DATA", help="prepared data set with a test part")
     command.add_argument("--out", type=path, required=True, metavar="DIR", help="output folder, new or of this sweep")
-    command.add_argument("--preset", required=True, metavar="NAME", help="a preset of the kit, or the path of a YAML")
+    add_preset(command)
     command.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="S", help="two or more")
     command.add_argument(
         "--precisions", nargs="+", choices=list(MODES), default=list(DEFAULT), metavar="NAME", help=EXPLAINED
-    )
-    command.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        nargs="+",
-        metavar="key.path=value",
-        help="change one training value in all runs, for example epochs=2",
     )
     command.add_argument(
         "--discard-weights", action="store_true", help="delete a run's weights once it is scored; predictions stay"
