@@ -20,9 +20,7 @@ from reports.published import figures, read_tables
 from reports.read.collect import Entry
 from reports.stats.verdicts import mark
 
-BENCHES = ("bench throughput", "bench training", "bench inference", "bench loader")
 SHOWN_LIMITS = ("stock fp32", "bf16")
-PUBLISHED_CURVES = ("tf32", "amp")
 
 
 def bench_entries(entries: Sequence[Entry], name: str) -> list[Entry]:
