@@ -38,14 +38,6 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def sha256_many(paths: Iterable[tuple[str, Path]]) -> str:
-    """One digest over named files: the names and each file's own digest, in the given order."""
-    digest = hashlib.sha256()
-    for name, path in paths:
-        digest.update(f"{name}\0{sha256_file(path)}\n".encode())
-    return digest.hexdigest()
-
-
 def make_output_folder(path: Path) -> None:
     """Create `path` (and parents) if need be and make sure that it can be written to.
 

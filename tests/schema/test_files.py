@@ -10,7 +10,6 @@ from dlrm_core.schema.files import (
     make_output_folder,
     sha256_bytes,
     sha256_file,
-    sha256_many,
     write_atomic,
 )
 
@@ -50,16 +49,6 @@ def test_digests(tmp_path, size):
     path = tmp_path / "file"
     path.write_bytes(raw)
     assert sha256_file(path) == sha256_bytes(raw) == hashlib.sha256(raw).hexdigest()
-
-
-def test_digest_of_many_tells_names_contents_and_order(tmp_path):
-    a, b = tmp_path / "a", tmp_path / "b"
-    a.write_bytes(b"1")
-    b.write_bytes(b"2")
-    lists = [[("a", a), ("b", b)], [("b", b), ("a", a)], [("a", b), ("b", a)], [("a", a)], [("ab", a), ("", b)], []]
-    digests = [sha256_many(pairs) for pairs in lists]
-    assert len(set(digests)) == len(lists)
-    assert digests[0] == sha256_many(iter(lists[0]))
 
 
 def test_output_folder_is_made_with_its_parents_and_left_as_it_was(tmp_path):
